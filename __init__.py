@@ -1,0 +1,13 @@
+"""Reinforcement-learning environments and agents for scheduling on heterogeneous hardware."""
+
+import gymnasium
+
+from .errors import HetgymError
+
+__all__ = ["HetgymError", "__version__"]
+
+__version__ = "0.1.0"
+
+for _id, _faces in {"hetgym/TaskGraphPlan-v0": "hetgym.envs.task_graph.env:TaskGraphPlan"}.items():
+    if _id not in gymnasium.registry:
+        gymnasium.register(_id, entry_point=f"{_faces}Env", vector_entry_point=f"{_faces}VectorEnv")

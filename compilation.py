@@ -1,0 +1,82 @@
+"""Compiles the kernels: one decorator, one cache folder per version of the sources.
+
+Numba's file cache does not notice an edit in a helper of another module, so the cache folder is named
+after a hash of all sources that hold kernels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import types
+from numba.experimental import structref
+from platformdirs import user_cache_path
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_KERNEL_FOLDERS = ("workloads", "envs", "agents")
+
+
+@cache
+def cache_folder() -> Path:
+    """Returns the folder of compiled kernels; ``NUMBA_CACHE_DIR`` moves its parent."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for folder in _KERNEL_FOLDERS:
+        for source in sorted((root / folder).rglob("*.py")):
+            digest.update(source.read_bytes())
+    parent = os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("hetgym") / "kernels"
+    return Path(parent) / digest.hexdigest()[:16]
+
+
+def _compile(function: Function, **options: bool) -> Function:
+    previous = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(cache_folder())
+    try:
+        compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+    finally:
+        numba.config.CACHE_DIR = previous
+    return compiled
+
+
+def kernel(function: Function) -> Function:
+    """Compiles a function with numba on its first call, and keeps the machine code on disk."""
+    return _compile(function, no_cfunc_wrapper=True)
+
+
+def inner(function: Function) -> Function:
+    """Compiles a function that only kernels call, and that allocates nothing.
+
+    Without wrappers for Python it compiles in half the time, and without numba's reference counts, which would
+    be atomic increments at every slice, it runs twice as fast.
+    """
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
+
+@structref.register
+class _HandleType(types.StructRef):  # type: ignore[misc]
+    """The numba type of `Handle`."""
+
+
+class Handle(structref.StructRefProxy):  # type: ignore[misc]
+    """One named tuple of arrays, held on the compiled side.
+
+    Numba unpacks every array of an argument at every call, 0.1 to 0.2 microseconds each; a handle is unpacked
+    once, whatever it holds. Kernels read the tuple as ``handle.value``; the arrays are shared, not copied.
+    """
+
+
+structref.define_boxing(_HandleType, Handle)
+structref.define_constructor(Handle, _HandleType, ["value"])
+
+
+@kernel
+def hold(value: Any) -> Any:
+    """Returns a `Handle` of a named tuple of arrays (or of such tuples)."""
+    return Handle(value)

@@ -1,0 +1,1 @@
+"""What all families share: scenarios, the simulator's protocol, the faces."""

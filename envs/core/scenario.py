@@ -1,0 +1,133 @@
+"""Scenarios: named, complete problem settings, loaded from YAML."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ...errors import HetgymError, one_line, read_text, unknown_name
+from .simulator import Simulator
+
+_FAMILIES: dict[str, type[Scenario]] = {}
+_READERS: dict[str, Callable[[Path], Scenario]] = {}
+
+S = TypeVar("S", bound="Scenario")
+
+ENVS = Path(__file__).parent.parent
+
+
+class Scenario(BaseModel, ABC):
+    """A complete problem setting; every family has a subclass.
+
+    Attributes:
+        name: Lower-case with hyphens.
+        family: Lower-case with hyphens.
+        description: One sentence.
+        source: Where the setting comes from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    family: str
+    description: str = ""
+    source: str = ""
+
+    @abstractmethod
+    def simulator(self, num_envs: int, reward: str | None = None) -> Simulator:
+        """Returns a simulator of so many episodes side by side.
+
+        Args:
+            num_envs: B.
+            reward: One of the family's rewards; its first by default.
+        """
+
+    @abstractmethod
+    def sections(self) -> tuple[str, ...]:
+        """Returns the fields that hold settings of their own, which overrides may name directly."""
+
+    def override(self, **changes: Any) -> Self:
+        """Returns the scenario with some settings changed.
+
+        Args:
+            changes: Fields of the scenario, or of one of its sections (``num_tasks=50``).
+
+        Raises:
+            HetgymError: If there is no such field, or the value is not right for it.
+        """
+        if not changes:
+            return self
+        content = self.model_dump(exclude_unset=True)
+        known = {field: content for field in type(self).model_fields if field not in ("name", "family")}
+        for section in self.sections():
+            part = content.setdefault(section, {})
+            known |= {field: part for field in type(getattr(self, section)).model_fields if field != "kind"}
+        for field, value in changes.items():
+            if field not in known:
+                raise unknown_name(f"setting of scenario {self.name!r}:", field, sorted(known))
+            known[field][field] = value
+        return _validated(type(self), content, f"scenario {self.name!r}")
+
+
+def register_family(name: str, scenario: type[Scenario], readers: dict[str, Callable[[Path], Scenario]]) -> None:
+    """Makes a family known to `load_scenario`.
+
+    Args:
+        name: Lower-case with hyphens.
+        scenario: Its scenario class.
+        readers: For file suffixes other than YAML, what makes a scenario of such a file.
+    """
+    _FAMILIES[name] = scenario
+    _READERS.update(readers)
+
+
+def list_scenarios() -> dict[str, Path]:
+    """Returns the file of every scenario that comes with hetgym, by name."""
+    return {path.stem: path for path in sorted(ENVS.glob("*/scenarios/*.yaml"))}
+
+
+def load_scenario(scenario: str | Path | Scenario, **overrides: Any) -> Scenario:
+    """Returns a scenario by name, from a file, or as it is.
+
+    Args:
+        scenario: A name from `list_scenarios`, a path to a YAML scenario or to a WfFormat workflow (``.json``), or
+            a scenario.
+        overrides: As in `Scenario.override`.
+
+    Raises:
+        HetgymError: If there is no such scenario, or the file is not right.
+    """
+    if isinstance(scenario, Scenario):
+        return scenario.override(**overrides)
+    path = Path(scenario)
+    known = list_scenarios()
+    if path.suffix in _READERS:
+        return _READERS[path.suffix](path).override(**overrides)
+    if path.suffix not in {".yaml", ".yml"}:
+        if str(scenario) not in known:
+            raise unknown_name("scenario", str(scenario), [*known, "a path to a .yaml or .json file"])
+        path = known[str(scenario)]
+    return _read_yaml(path).override(**overrides)
+
+
+def _read_yaml(path: Path) -> Scenario:
+    try:
+        content = yaml.safe_load(read_text(path, "scenario"))
+    except yaml.YAMLError as error:
+        raise HetgymError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    family = content.get("family") if isinstance(content, dict) else None
+    if not isinstance(family, str) or family not in _FAMILIES:
+        raise HetgymError(f"{path}: family: must be one of {', '.join(_FAMILIES)} (given: {family!r})")
+    return _validated(_FAMILIES[family], content, str(path), path.parent)
+
+
+def _validated(kind: type[S], content: dict[str, Any], where: str, folder: Path | None = None) -> S:
+    try:
+        return kind.model_validate(content, context={"folder": folder or Path()})
+    except ValidationError as error:
+        raise one_line(error, where) from error

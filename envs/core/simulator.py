@@ -1,0 +1,211 @@
+"""The batched simulator that every family implements, and the shape of what it shows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Arrays = dict[str, NDArray[Any]]
+
+CLIP = 10.0
+"""Features are clipped to [-CLIP, CLIP]."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number of an observation.
+
+    Attributes:
+        name: Unique within its array.
+        meaning: What it is, with its unit before normalisation, and how it is normalised.
+    """
+
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ObservationSchema:
+    """What the columns of an observation mean. It excludes sizes: policies of equal schema are interchangeable.
+
+    Attributes:
+        candidates: Columns of ``candidates``, Fc of them.
+        context: Entries of ``context``, Fg of them.
+        nodes: Columns of ``nodes``, Fn of them; empty for families without a graph.
+        edge_features: Columns of ``edge_features``, Fe of them.
+        nodes_per_candidate: How many nodes each candidate speaks of, m.
+    """
+
+    candidates: tuple[Feature, ...]
+    context: tuple[Feature, ...]
+    nodes: tuple[Feature, ...] = ()
+    edge_features: tuple[Feature, ...] = ()
+    nodes_per_candidate: int = 0
+
+    def names(self) -> dict[str, list[str]]:
+        """Returns the feature names of each array."""
+        return {
+            "candidates": [feature.name for feature in self.candidates],
+            "context": [feature.name for feature in self.context],
+            "nodes": [feature.name for feature in self.nodes],
+            "edge_features": [feature.name for feature in self.edge_features],
+        }
+
+
+def observation_space(schema: ObservationSchema, num_candidates: int, num_nodes: int, num_edges: int) -> spaces.Dict:
+    """Returns the space of one environment's observation.
+
+    Args:
+        schema: What the columns are.
+        num_candidates: A, possible actions.
+        num_nodes: N, the most nodes an instance has.
+        num_edges: E, the most edges an instance has.
+    """
+
+    def features(*shape: int) -> spaces.Box:
+        return spaces.Box(-CLIP, CLIP, shape, np.float32)
+
+    shown: dict[str, spaces.Space[Any]] = {
+        "candidates": features(num_candidates, len(schema.candidates)),
+        "action_mask": spaces.Box(0, 1, (num_candidates,), np.int8),
+        "context": features(len(schema.context)),
+    }
+    if schema.nodes:
+        shown |= {
+            "nodes": features(num_nodes, len(schema.nodes)),
+            "edges": spaces.Box(0, num_nodes - 1, (2, num_edges), np.int32),
+            "edge_features": features(num_edges, len(schema.edge_features)),
+            "counts": spaces.Box(0, np.array([num_nodes, num_edges], np.int32), (2,), np.int32),
+            "candidate_nodes": spaces.Box(0, num_nodes, (num_candidates, schema.nodes_per_candidate), np.int32),
+        }
+    return spaces.Dict(shown)
+
+
+OUTCOME = np.dtype(
+    [
+        ("reward", np.float64),
+        ("terminated", np.bool_),
+        ("invalid_action", np.bool_),  # a masked action was asked for, the lowest-index allowed one done
+        ("episode_return", np.float64),  # sum of rewards since the episode began
+        ("episode_length", np.int64),  # decisions since the episode began
+    ],
+    align=True,
+)
+"""What the last step gave one episode; each family's kernel fills it."""
+
+
+class Simulator(ABC):
+    """A batch of episodes of one scenario, advanced together by compiled kernels.
+
+    The observation is written into two sets of arrays in turn, so it stays valid for one further step. An
+    episode that has ended stays as it is until `restart` begins its successor.
+
+    Attributes:
+        num_envs: Episodes side by side, B.
+        single_observation_space: Space of one episode's observation.
+        schema: What the columns of the observation mean.
+        num_candidates: A, the number of actions an agent has.
+        seeds: int64 (B,), seed of each environment.
+        episodes: int64 (B,), number of the episode that each environment plays, from 0.
+        outcome: (B,) of `OUTCOME`, what the last step gave.
+    """
+
+    schema: ObservationSchema
+
+    def __init__(self, num_envs: int, single_observation_space: spaces.Dict, num_candidates: int) -> None:
+        """Makes room for B episodes; `reset` begins them."""
+        self.num_envs = num_envs
+        self.single_observation_space = single_observation_space
+        self.num_candidates = num_candidates
+        self.seeds = np.zeros(num_envs, np.int64)
+        self.episodes = np.zeros(num_envs, np.int64)
+        self.outcome = np.zeros(num_envs, OUTCOME)
+        self.buffers: tuple[Arrays, Arrays] = (self._buffer(), self._buffer())
+        self._current = 0
+
+    def _buffer(self) -> Arrays:
+        return {
+            name: np.zeros((self.num_envs, *(space.shape or ())), space.dtype)
+            for name, space in self.single_observation_space.items()
+        }
+
+    @property
+    def observation(self) -> Arrays:
+        """The live arrays of the current observation, (B, ...) each."""
+        return self.buffers[self._current]
+
+    def reset(self, seeds: Sequence[int] | NDArray[np.int64], instances: Sequence[Any] | None = None) -> None:
+        """Begins episode 0 of every environment.
+
+        Args:
+            seeds: One for each environment.
+            instances: Instances to play instead of those of the seeds, one for each environment.
+        """
+        self.seeds[:] = seeds
+        self.episodes[:] = 0
+        self._begin(np.arange(self.num_envs), instances)
+
+    def restart(self, rows: NDArray[np.int64], instances: Sequence[Any] | None = None) -> None:
+        """Begins the next episode of some environments.
+
+        Args:
+            rows: Which environments.
+            instances: Instances to play instead of those of the seeds, one for each row.
+        """
+        self.episodes[rows] += 1
+        self._begin(rows, instances)
+
+    def step(self, actions: NDArray[np.int64]) -> None:
+        """Takes one decision in every environment whose episode goes on.
+
+        Args:
+            actions: int64 (B,), candidates, or what the family's ``name_action`` returned.
+        """
+        self._current = 1 - self._current
+        self._advance(np.asarray(actions, np.int64))
+
+    def swap_buffers(self) -> None:
+        """Makes the next observation go to the other set of arrays, as before a reset of all environments."""
+        self._current = 1 - self._current
+
+    @abstractmethod
+    def _begin(self, rows: NDArray[np.int64], instances: Sequence[Any] | None) -> None:
+        """Begins the episodes that ``seeds`` and ``episodes`` name, and shows them in the current buffer."""
+
+    @abstractmethod
+    def _advance(self, actions: NDArray[np.int64]) -> None:
+        """Takes the decisions, fills ``outcome`` and shows the result in the current buffer."""
+
+    @abstractmethod
+    def state_arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Returns the arrays that, with the seeds, determine everything that follows (live, not copied)."""
+
+    @abstractmethod
+    def load_state_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Continues from arrays that `state_arrays` gave for the same scenario and batch size."""
+
+    @abstractmethod
+    def metrics(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Returns the named numbers of some episodes, in SI units, float64 (rows,) each."""
+
+    def metrics_of(self, row: int) -> dict[str, float]:
+        """Returns the named numbers of one episode, in SI units."""
+        return {name: float(values[0]) for name, values in self.metrics(np.array([row])).items()}
+
+    @abstractmethod
+    def episode(self, row: int) -> pd.DataFrame:
+        """Returns what an episode has decided so far, as a table."""
+
+    @abstractmethod
+    def figure(self, row: int) -> Figure:
+        """Returns a picture of an episode."""

@@ -1,0 +1,112 @@
+"""The Gymnasium face of one environment: a batch of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import pandas as pd
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from .presentation import Presentation, copy_of, rows_of
+from .scenario import Scenario, load_scenario
+from .simulator import Simulator
+
+SEED_LIMIT = 2**31
+
+
+class SingleEnv(gymnasium.Env[Any, Any]):
+    """One environment over a simulator; the families' classes say what is simulated.
+
+    Attributes:
+        scenario: What is played.
+        simulator: The batch of one.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 1}
+
+    def __init__(
+        self,
+        scenario: str | Path | Scenario,
+        reward: str | None = None,
+        observation: str = "dict",
+        render_mode: str | None = None,
+        copy: bool = True,
+        **overrides: Any,
+    ) -> None:
+        """Prepares the environment; see the family's class."""
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode: must be None or 'rgb_array', not {render_mode!r}")
+        self.scenario = load_scenario(scenario, **overrides)
+        self.simulator: Simulator = self.scenario.simulator(1, reward)
+        self.render_mode = render_mode
+        self._presentation = Presentation(self.simulator, observation)
+        self._copy = copy
+        self._seed_known = False
+        self._actions = np.zeros(1, np.int64)
+        self.observation_space = self._presentation.single_space
+        self.action_space = spaces.Discrete(self.simulator.num_candidates)
+
+    def _observation(self) -> Any:
+        observation = rows_of(self._presentation.batch(), 0)
+        return copy_of(observation) if self._copy else observation
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begins an episode.
+
+        Args:
+            seed: Begins episode 0 of this seed; without one, the next episode of the current seed.
+            options: ``{"instance": ...}`` plays a given instance.
+        """
+        super().reset(seed=seed)
+        given = None if not options or "instance" not in options else [options["instance"]]
+        self.simulator.swap_buffers()
+        if seed is None and self._seed_known:
+            self.simulator.restart(np.zeros(1, np.int64), given)
+        else:
+            self.simulator.reset([int(self.np_random.integers(SEED_LIMIT)) if seed is None else seed], given)
+            self._seed_known = True
+        return self._observation(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Takes one decision; a masked action executes the lowest-index allowed one."""
+        simulator = self.simulator
+        self._actions[0] = action
+        simulator.step(self._actions)
+        outcome = simulator.outcome
+        terminated = bool(outcome["terminated"][0])
+        info: dict[str, Any] = {}
+        if outcome["invalid_action"][0]:
+            info["invalid_action"] = True
+        if terminated:
+            info["metrics"] = simulator.metrics_of(0)
+        return self._observation(), float(outcome["reward"][0]), terminated, False, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Returns what is allowed now, bool (A,), as sb3-contrib asks for it."""
+        mask: NDArray[np.bool_] = self.simulator.observation["action_mask"][0].astype(np.bool_)
+        return mask
+
+    def episode(self) -> pd.DataFrame:
+        """Returns what the episode has decided so far, as a table."""
+        return self.simulator.episode(0)
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """Returns a picture of the episode so far, uint8 (height, width, 3)."""
+        if self.render_mode is None:
+            return None
+        return picture(self.simulator, 0)
+
+
+def picture(simulator: Simulator, row: int) -> NDArray[np.uint8]:
+    """Returns a figure of one episode as pixels, uint8 (height, width, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(simulator.figure(row))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+

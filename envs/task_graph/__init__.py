@@ -1,0 +1,1 @@
+"""Task graphs: which task of a job graph runs on which device, and when."""

@@ -1,0 +1,89 @@
+"""The Gymnasium faces of the task-graph family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..core.scenario import Scenario
+from ..core.single import SingleEnv
+from ..core.vector import BatchedEnv
+
+
+class TaskGraphPlanEnv(SingleEnv):
+    """Decides which task of a job graph runs on which device, before anything runs.
+
+    ## Description
+    A directed acyclic graph of tasks is to run on unlike devices. A task takes a different time on every device;
+    data from a task to its successor take time if the two run on different devices. At each step one task whose
+    predecessors are all decided is given a device. It starts there as early as its inputs and the device allow,
+    in a gap between decided tasks if one holds it (``placement: insertion``).
+
+    ## Action Space
+    ``Discrete(1 + ready_window * P)``. Action 0 waits, and is never allowed here. Action ``1 + slot * P + device``
+    puts the slot-th most urgent ready task (by upward rank, ties by index) on a device. A masked action does not
+    raise: the lowest-index allowed one is executed.
+
+    ## Observation Space
+    A dictionary (``observation="flat"``: the same numbers as one Box). Features are float32, clipped to [-10, 10],
+    and listed one by one in `hetgym.envs.task_graph.features.SCHEMA`.
+
+    | key | shape | dtype | content |
+    |---|---|---|---|
+    | ``candidates`` | (A, 15) | float32 | features of each possible action, zeros where it is masked |
+    | ``action_mask`` | (A,) | int8 | 1 where an action is allowed |
+    | ``context`` | (8,) | float32 | features of the situation |
+    | ``nodes`` | (N, 12) | float32 | the P devices, then the tasks, then padding |
+    | ``edges`` | (2, E) | int32 | sender and receiver, as indices of nodes |
+    | ``edge_features`` | (E, 1) | float32 | mean transfer time |
+    | ``counts`` | (2,) | int32 | how many nodes and edges there are |
+    | ``candidate_nodes`` | (A, 2) | int32 | each candidate's task and device as nodes; N where it is masked |
+
+    ## Starting State
+    Nothing is decided. The graph is that of (seed, episode).
+
+    ## Reward
+    ``lower-bound`` (default): minus the increase of a lower bound on the makespan, over the makespan of HEFT's
+    schedule. An episode returns -(makespan - lower bound at reset) / HEFT makespan. ``makespan``: minus the
+    makespan over HEFT's, at the end.
+
+    ## Episode End
+    Terminates when all tasks are decided; is never truncated.
+
+    ## Information
+    ``invalid_action`` where a masked action was asked for. At the end ``metrics``: ``makespan``, ``heft_makespan``
+    and ``lower_bound`` in seconds. ``env.unwrapped.episode()`` gives the schedule as a table.
+
+    ## Arguments
+    ``scenario`` (a name, a path or a `Scenario`; default ``random``), its settings by keyword (``num_tasks=50``),
+    ``reward``, ``observation`` (``dict`` or ``flat``), ``render_mode`` (``rgb_array``: a Gantt chart), ``copy``
+    (default true; false gives live arrays that are valid for one further step).
+    ``reset(options={"instance": ...})`` plays an `Instance` or a `TaskGraph` that fits the scenario's bounds.
+
+    ```python
+    import gymnasium
+    import hetgym
+
+    env = gymnasium.make("hetgym/TaskGraphPlan-v0", scenario="random", num_tasks=50)
+    observation, info = env.reset(seed=0)
+    ```
+
+    ## References
+    Topcuoglu, Hariri, Wu, IEEE TPDS 13(3), 2002, doi:10.1109/71.993206: the model and HEFT.
+    Zhang et al., Learning to Dispatch, NeurIPS 2020, arXiv:2010.12367: the reward by a lower bound.
+
+    ## Version History
+    v0: the first.
+    """
+
+    def __init__(self, scenario: str | Path | Scenario = "random", **arguments: Any) -> None:
+        """Prepares the environment; the arguments are those of the class."""
+        super().__init__(scenario, **arguments)
+
+
+class TaskGraphPlanVectorEnv(BatchedEnv):
+    """`TaskGraphPlanEnv`, many at once; takes ``num_envs`` besides, and ``copy`` is false by default."""
+
+    def __init__(self, scenario: str | Path | Scenario = "random", **arguments: Any) -> None:
+        """Prepares the environments; the arguments are those of `TaskGraphPlanEnv`, and ``num_envs``."""
+        super().__init__(scenario, **arguments)

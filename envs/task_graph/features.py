@@ -1,0 +1,283 @@
+"""What an agent sees of a task graph: the features one by one, and the kernels that write them.
+
+Times are divided by the instance's ``scale`` (mean duration of a task plus mean transfer time of an edge) or by
+its HEFT makespan, so that they mean the same at any speed and size.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...compilation import inner
+from ..core.simulator import CLIP, Feature, ObservationSchema
+from .instance import Problem, Records
+from .state import Episode
+
+SCHEMA = ObservationSchema(
+    candidates=(
+        Feature("wait", "1 for candidate 0, which waits; it is never allowed in Plan"),
+        Feature("start_gap", "earliest start, s, above the least of all candidates; / scale"),
+        Feature("finish_gap", "earliest finish, s, above the least of all candidates; / scale"),
+        Feature("device_gap", "earliest finish, s, above that on the task's best device; / scale"),
+        Feature("path_gap", "earliest finish + optimistic cost, s, above that on the task's best device; / scale"),
+        Feature("bound_increase", "by how much it would raise the lower bound on the makespan, s; / scale"),
+        Feature("makespan_increase", "by how much it would raise the makespan so far, s; / scale"),
+        Feature("rank_gap", "upward rank, s, below the most urgent ready task's; / scale"),
+        Feature("rank", "upward rank, s; / the graph's largest"),
+        Feature("duration", "duration, s; / scale"),
+        Feature("duration_gap", "duration, s, above that on the task's fastest device; / scale"),
+        Feature("queue", "end of the device's last interval, s, above the least of all devices; / scale"),
+        Feature("idle", "start minus the end of the device's last interval, s, negative in a gap; / scale"),
+        Feature("transfer", "sum of the transfer times of its inputs to the device, s; / scale"),
+        Feature("optimistic_cost", "least time from its end to the end of the graph, s; / lower bound at reset"),
+    ),
+    context=(
+        Feature("progress", "decided tasks; / tasks"),
+        Feature("ready", "ready tasks; / tasks"),
+        Feature("unseen", "ready tasks beyond the window; / tasks"),
+        Feature("makespan", "makespan so far, s; / HEFT makespan"),
+        Feature("bound", "lower bound so far, s; / HEFT makespan"),
+        Feature("spread", "largest minus least end of the devices' last intervals, s; / scale"),
+        Feature("slack", "HEFT makespan minus lower bound at reset, s; / HEFT makespan"),
+        Feature("communication", "mean transfer time of an edge, s; / scale"),
+    ),
+    nodes=(
+        Feature("task", "1 for a task"),
+        Feature("device", "1 for a device"),
+        Feature("ready", "1 for a ready task"),
+        Feature("placed", "1 for a decided task"),
+        Feature("duration", "mean duration over the devices (of a device: over the tasks), s; / scale"),
+        Feature("min_duration", "least duration over the devices (of a device: over the tasks), s; / scale"),
+        Feature("rank", "upward rank, s; / the graph's largest"),
+        Feature("pending", "undecided predecessors; / predecessors"),
+        Feature("finish", "finish of a decided task, end of a device's last interval, s; / HEFT makespan"),
+        Feature("busy", "time a device is busy, s; / HEFT makespan"),
+        Feature("incoming", "sum of the mean transfer times of its inputs, s; / scale"),
+        Feature("outgoing", "sum of the mean transfer times of its outputs, s; / scale"),
+    ),
+    edge_features=(Feature("transfer", "mean transfer time between distinct devices, s; / scale"),),
+    nodes_per_candidate=2,
+)
+"""Nodes are the P devices, then the tasks; a candidate speaks of its task and its device."""
+
+
+MARK = np.dtype([("episode", np.int64), ("slots", np.int64)], align=True)
+"""What a view shows: the serial number of the episode (-1 for none), and how many window slots are filled."""
+
+
+class View(NamedTuple):
+    """One of the two sets of observation arrays; in kernels, one episode's rows of it."""
+
+    candidates: NDArray[np.float32]  # (B, A, Fc)
+    action_mask: NDArray[np.int8]  # (B, A)
+    context: NDArray[np.float32]  # (B, Fg)
+    nodes: NDArray[np.float32]  # (B, N, Fn)
+    edges: NDArray[np.int32]  # (B, 2, E)
+    edge_features: NDArray[np.float32]  # (B, E, Fe)
+    counts: NDArray[np.int32]  # (B, 2)
+    candidate_nodes: NDArray[np.int32]  # (B, A, 2)
+    mark: Records  # (B,) of MARK
+
+
+@inner
+def view_at(view: View, b: int) -> Any:
+    """Returns one episode's rows."""
+    return View(
+        view.candidates[b],
+        view.action_mask[b],
+        view.context[b],
+        view.nodes[b],
+        view.edges[b],
+        view.edge_features[b],
+        view.counts[b],
+        view.candidate_nodes[b],
+        view.mark[b : b + 1],
+    )
+
+
+@inner
+def _clip(value: float) -> float:
+    if value > CLIP:
+        return CLIP
+    if value < -CLIP:
+        return -CLIP
+    return value
+
+
+@inner
+def show(problem: Problem, episode: Episode, view: View) -> None:
+    """Brings one episode's observation up to date.
+
+    The view was last written two steps ago, so the nodes that the last two decisions touched are rewritten.
+    """
+    if view.mark[0].episode != episode.status[0].serial:
+        _show_graph(problem, view)
+        for task in range(problem.total[0].num_tasks):
+            _show_task(problem, episode, view, task)
+        view.mark[0].episode = episode.status[0].serial
+    else:
+        placed = episode.status[0].num_placed
+        for position in range(max(placed - 2, 0), placed):
+            task = episode.plan.tasks[position].sequence
+            _show_task(problem, episode, view, task)
+            for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
+                _show_task(problem, episode, view, problem.edges[edge].target)
+    _show_devices(episode, view)
+    _show_candidates(problem, episode, view)
+    _show_context(problem, episode, view)
+
+
+@inner
+def _show_graph(problem: Problem, view: View) -> None:
+    """Writes what stays the same during an episode, and masks all candidates."""
+    num_tasks, num_edges = problem.total[0].num_tasks, problem.total[0].num_edges
+    num_devices = problem.duration.shape[1]
+    per_scale = 1.0 / problem.total[0].scale
+    view.counts[0] = num_devices + num_tasks
+    view.counts[1] = num_edges
+    view.nodes[:] = 0.0
+    view.edges[:] = 0
+    view.edge_features[:] = 0.0
+    view.candidates[:] = 0.0
+    view.candidates[0, 0] = 1.0
+    view.candidate_nodes[:] = view.nodes.shape[0]
+    view.action_mask[:] = 0
+    view.mark[0].slots = 0
+    for edge in range(num_edges):
+        source, target = num_devices + problem.edges[edge].source, num_devices + problem.edges[edge].target
+        transfer = problem.edge_costs[edge].mean_transfer * per_scale
+        view.edges[0, edge] = source
+        view.edges[1, edge] = target
+        view.edge_features[edge, 0] = _clip(transfer)
+        view.nodes[target, 10] = _clip(view.nodes[target, 10] + transfer)
+        view.nodes[source, 11] = _clip(view.nodes[source, 11] + transfer)
+    for task in range(num_tasks):
+        node = num_devices + task
+        view.nodes[node, 0] = 1.0
+        view.nodes[node, 4] = _clip(problem.tasks[task].mean_duration * per_scale)
+        view.nodes[node, 5] = _clip(problem.tasks[task].min_duration * per_scale)
+        view.nodes[node, 6] = problem.upward_rank[task] / problem.total[0].largest_rank
+    for device in range(num_devices):
+        total, count, least = 0.0, 0, np.inf
+        for task in range(num_tasks):
+            if problem.duration[task, device] < np.inf:
+                total += problem.duration[task, device]
+                count += 1
+                least = min(least, problem.duration[task, device])
+        view.nodes[device, 1] = 1.0
+        view.nodes[device, 4] = _clip(total / max(count, 1) * per_scale)
+        view.nodes[device, 5] = _clip(least * per_scale)
+
+
+@inner
+def _show_task(problem: Problem, episode: Episode, view: View, task: int) -> None:
+    decision = episode.plan.tasks[task]
+    node = problem.duration.shape[1] + task
+    placed = decision.device >= 0
+    predecessors = problem.tasks[task + 1].in_begin - problem.tasks[task].in_begin
+    view.nodes[node, 2] = 1.0 if decision.pending == 0 and not placed else 0.0
+    view.nodes[node, 3] = 1.0 if placed else 0.0
+    view.nodes[node, 7] = decision.pending / max(predecessors, 1)
+    view.nodes[node, 8] = _clip(decision.finish / episode.status[0].makespan_unit) if placed else 0.0
+
+
+@inner
+def _show_devices(episode: Episode, view: View) -> None:
+    per_unit = 1.0 / episode.status[0].makespan_unit
+    for device in range(episode.plan.lanes.size):
+        view.nodes[device, 8] = _clip(episode.plan.lanes[device].available * per_unit)
+        view.nodes[device, 9] = _clip(episode.plan.lanes[device].busy * per_unit)
+
+
+@inner
+def _hide(view: View, row: int) -> None:
+    """Masks a candidate."""
+    for feature in range(view.candidates.shape[1]):
+        view.candidates[row, feature] = 0.0
+    view.candidate_nodes[row, 0] = view.nodes.shape[0]
+    view.candidate_nodes[row, 1] = view.nodes.shape[0]
+    view.action_mask[row] = 0
+
+
+@inner
+def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:
+    duration, tail, options, lanes = problem.duration, problem.tail, episode.options, episode.plan.lanes
+    candidates = view.candidates
+    num_devices = duration.shape[1]
+    slots = min(episode.status[0].num_ready, (candidates.shape[0] - 1) // num_devices)
+
+    least_start, least_finish, least_available = np.inf, np.inf, np.inf
+    for slot in range(slots):
+        task = episode.plan.tasks[slot].ready
+        for device in range(num_devices):
+            if duration[task, device] < np.inf:
+                start = options[task, device].start
+                least_start = min(least_start, start)
+                least_finish = min(least_finish, start + duration[task, device])
+    for device in range(num_devices):
+        least_available = min(least_available, lanes[device].available)
+
+    per_scale = 1.0 / problem.total[0].scale
+    per_rank = 1.0 / problem.total[0].largest_rank
+    per_bound = 1.0 / episode.status[0].bound_unit
+    bound, makespan = episode.status[0].bound, episode.status[0].makespan
+    most_urgent = problem.upward_rank[episode.plan.tasks[0].ready] if slots > 0 else 0.0
+    for slot in range(slots):
+        task = episode.plan.tasks[slot].ready
+        rank, min_duration = problem.upward_rank[task], problem.tasks[task].min_duration
+        best_finish, best_path = np.inf, np.inf
+        for device in range(num_devices):
+            finish = options[task, device].start + duration[task, device]
+            best_finish = min(best_finish, finish)
+            best_path = min(best_path, finish + tail[task, device])
+        for device in range(num_devices):
+            row = 1 + slot * num_devices + device
+            if duration[task, device] == np.inf:
+                _hide(view, row)
+                continue
+            start = options[task, device].start
+            finish = start + duration[task, device]
+            path = finish + tail[task, device]
+            available = lanes[device].available
+            candidates[row, 1] = _clip((start - least_start) * per_scale)
+            candidates[row, 2] = _clip((finish - least_finish) * per_scale)
+            candidates[row, 3] = _clip((finish - best_finish) * per_scale)
+            candidates[row, 4] = _clip((path - best_path) * per_scale)
+            candidates[row, 5] = _clip(max(path - bound, 0.0) * per_scale)
+            candidates[row, 6] = _clip(max(finish - makespan, 0.0) * per_scale)
+            candidates[row, 7] = _clip((most_urgent - rank) * per_scale)
+            candidates[row, 8] = rank * per_rank
+            candidates[row, 9] = _clip(duration[task, device] * per_scale)
+            candidates[row, 10] = _clip((duration[task, device] - min_duration) * per_scale)
+            candidates[row, 11] = _clip((available - least_available) * per_scale)
+            candidates[row, 12] = _clip((start - available) * per_scale)
+            candidates[row, 13] = _clip(options[task, device].transfer * per_scale)
+            candidates[row, 14] = _clip(tail[task, device] * per_bound)
+            view.candidate_nodes[row, 0] = num_devices + task
+            view.candidate_nodes[row, 1] = device
+            view.action_mask[row] = 1
+    for row in range(1 + slots * num_devices, 1 + view.mark[0].slots * num_devices):
+        _hide(view, row)
+    view.mark[0].slots = slots
+    view.action_mask[0] = 1 if slots == 0 else 0
+
+
+@inner
+def _show_context(problem: Problem, episode: Episode, view: View) -> None:
+    status, total = episode.status[0], problem.total[0]
+    unit = status.makespan_unit
+    least, largest = np.inf, 0.0
+    for device in range(episode.plan.lanes.size):
+        least = min(least, episode.plan.lanes[device].available)
+        largest = max(largest, episode.plan.lanes[device].available)
+    view.context[0] = status.num_placed / total.num_tasks
+    view.context[1] = status.num_ready / total.num_tasks
+    view.context[2] = (status.num_ready - view.mark[0].slots) / total.num_tasks
+    view.context[3] = _clip(status.makespan / unit)
+    view.context[4] = _clip(status.bound / unit)
+    view.context[5] = _clip((largest - least) / total.scale)
+    view.context[6] = _clip((unit - total.lower_bound) / unit)
+    view.context[7] = _clip(total.mean_transfer / total.scale)

@@ -1,0 +1,185 @@
+"""One episode of the task-graph family, fully realised, and many of them side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...compilation import inner
+from ...errors import HetgymError
+from ...hardware_models import Platform
+from ...workloads.task_graph import FloatArray, GraphArrays, TaskGraph
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """A task graph on a platform.
+
+    Attributes:
+        graph: What runs.
+        platform: What it runs on.
+
+    Raises:
+        HetgymError: If no device of the platform can run one of the tasks.
+    """
+
+    graph: TaskGraph
+    platform: Platform
+
+    def __post_init__(self) -> None:
+        """Checks that every task can run somewhere."""
+        nowhere = ~np.isfinite(self.duration).any(axis=1)
+        if nowhere.any():
+            task = self.graph.task_names[np.flatnonzero(nowhere)[0]]
+            raise HetgymError(
+                f"task graph {self.graph.name!r}: no device of platform {self.platform.name!r} can run task {task!r}: "
+                f"the graph has durations for the kinds {self.graph.kinds}, the platform has {self.platform.kinds}"
+            )
+
+    @classmethod
+    def of(cls, problem: Instance | TaskGraph) -> Instance:
+        """Returns an instance as it is, and a task graph with one device of each of its kinds."""
+        return problem if isinstance(problem, Instance) else cls(problem, problem.default_platform())
+
+    @cached_property
+    def duration(self) -> FloatArray:
+        """Seconds, float64 (T, P); inf where a device cannot run a task."""
+        column = {kind: index for index, kind in enumerate(self.graph.kinds)}
+        duration = np.full((self.graph.num_tasks, self.platform.num_devices), np.inf)
+        for index, device in enumerate(self.platform.devices):
+            if device.kind in column:
+                duration[:, index] = self.graph.duration[:, column[device.kind]] / device.speed
+        duration.flags.writeable = False
+        return duration
+
+
+TASK = np.dtype(
+    [
+        ("in_begin", np.int64),  # first entry in EDGE_COST.incoming; the next task's is the end
+        ("out_begin", np.int64),  # first edge that leaves it; the next task's is the end
+        ("order", np.int64),  # the task at this place of the breadth-first topological order
+        ("mean_duration", np.float64),  # seconds, over the devices that can run it
+        ("min_duration", np.float64),  # seconds
+    ],
+    align=True,
+)
+"""What is derived for each task."""
+
+EDGE_COST = np.dtype([("incoming", np.int64), ("mean_transfer", np.float64)], align=True)
+"""Edges by receiver, ascending; and seconds that an edge takes between distinct devices, on average."""
+
+LINK = np.dtype([("latency", np.float64), ("seconds_per_byte", np.float64)], align=True)
+"""From device to device: seconds, and seconds per byte."""
+
+TOTAL = np.dtype(
+    [
+        ("num_tasks", np.int64),
+        ("num_edges", np.int64),
+        ("mean_transfer", np.float64),  # seconds, over the edges
+        ("scale", np.float64),  # seconds: mean duration of a task plus mean transfer, the unit of the features
+        ("largest_rank", np.float64),  # seconds; 1 where that is 0
+        ("lower_bound", np.float64),  # seconds: on the makespan of any schedule
+        ("heft_makespan", np.float64),  # seconds
+    ],
+    align=True,
+)
+"""What is derived for a whole instance."""
+
+Records = NDArray[np.void]
+
+
+class Instances(NamedTuple):
+    """N instances padded to common bounds of T tasks, E edges and P devices, with what `prepare` derives."""
+
+    graph: GraphArrays  # duration (N, T, P): one column a device
+    links: Records  # (N, P, P) of LINK
+    tasks: Records  # (N, T + 1) of TASK
+    edge_costs: Records  # (N, E) of EDGE_COST
+    upward_rank: FloatArray  # (N, T) seconds
+    tail: FloatArray  # (N, T, P) seconds that must pass after a task ends on a device
+    totals: Records  # (N,) of TOTAL
+
+    @classmethod
+    def empty(cls, num_instances: int, num_tasks: int, num_devices: int, num_edges: int) -> Instances:
+        """Returns room for N instances, not initialised."""
+        return cls(
+            graph=GraphArrays.empty(num_instances, num_tasks, num_devices, num_edges),
+            links=np.empty((num_instances, num_devices, num_devices), LINK),
+            tasks=np.empty((num_instances, num_tasks + 1), TASK),
+            edge_costs=np.empty((num_instances, num_edges), EDGE_COST),
+            upward_rank=np.empty((num_instances, num_tasks)),
+            tail=np.empty((num_instances, num_tasks, num_devices)),
+            totals=np.empty(num_instances, TOTAL),
+        )
+
+    @classmethod
+    def holding(cls, instance: Instance) -> Instances:
+        """Returns room that fits one instance, with the instance in it."""
+        graph = instance.graph
+        room = cls.empty(1, graph.num_tasks, instance.platform.num_devices, graph.num_edges)
+        room.put(0, instance)
+        return room
+
+    def put(self, row: int, instance: Instance) -> None:
+        """Writes one instance into a row.
+
+        Raises:
+            HetgymError: If it does not fit the bounds.
+        """
+        graph = instance.graph
+        max_tasks, num_devices = self.graph.duration.shape[1:]
+        for what, given, most in (
+            ("tasks", graph.num_tasks, max_tasks),
+            ("edges", graph.num_edges, self.graph.edges.shape[1]),
+        ):
+            if given > most:
+                raise HetgymError(f"task graph {graph.name!r} has {given} {what}; the scenario has room for {most}")
+        if instance.platform.num_devices != num_devices:
+            raise HetgymError(
+                f"platform {instance.platform.name!r} has {instance.platform.num_devices} devices; "
+                f"the scenario has {num_devices}"
+            )
+        self.graph.num_tasks[row] = graph.num_tasks
+        self.graph.num_edges[row] = graph.num_edges
+        self.graph.duration[row, : graph.num_tasks] = instance.duration
+        edges = self.graph.edges[row, : graph.num_edges]
+        edges["source"], edges["target"] = graph.edges
+        edges["bytes"] = graph.edge_bytes
+        self.put_links(row, instance.platform)
+
+    def put_links(self, rows: int | slice, platform: Platform) -> None:
+        """Writes a platform's latencies and bandwidths into rows."""
+        self.links["latency"][rows] = platform.latency
+        self.links["seconds_per_byte"][rows] = platform.seconds_per_byte
+
+
+class Problem(NamedTuple):
+    """One row of `Instances`, as kernels pass it on."""
+
+    total: Records  # (1,)
+    duration: FloatArray  # (T, P)
+    upward_rank: FloatArray  # (T,)
+    tail: FloatArray  # (T, P)
+    tasks: Records  # (T + 1,)
+    edges: Records  # (E,)
+    edge_costs: Records  # (E,)
+    links: Records  # (P, P)
+
+
+@inner
+def problem_at(instances: Instances, n: int) -> Any:
+    """Returns one row as a `Problem`."""
+    return Problem(
+        instances.totals[n : n + 1],
+        instances.graph.duration[n],
+        instances.upward_rank[n],
+        instances.tail[n],
+        instances.tasks[n],
+        instances.graph.edges[n],
+        instances.edge_costs[n],
+        instances.links[n],
+    )

@@ -1,0 +1,166 @@
+"""What schedulers and features derive from an instance: orders, mean costs, ranks, bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...compilation import inner
+from ...workloads.task_graph import FloatArray
+from .instance import Problem, Records
+
+
+@inner
+def transfer_time(problem: Problem, size: float, source: int, target: int) -> float:
+    """Returns the seconds that so many bytes take from device to device; 0 on the same device."""
+    if source == target:
+        return 0.0
+    link = problem.links[source, target]
+    return float(link.latency + size * link.seconds_per_byte)
+
+
+@inner
+def index_edges(problem: Problem) -> None:
+    """Fills ``out_begin``, ``in_begin`` and ``incoming``."""
+    num_tasks, num_edges = problem.total[0].num_tasks, problem.total[0].num_edges
+    tasks, edges = problem.tasks, problem.edges
+    for task in range(num_tasks + 1):
+        tasks[task].out_begin = 0
+        tasks[task].in_begin = 0
+    for edge in range(num_edges):
+        tasks[edges[edge].source + 1].out_begin += 1
+        tasks[edges[edge].target + 1].in_begin += 1
+    for task in range(num_tasks):
+        tasks[task + 1].out_begin += tasks[task].out_begin
+        tasks[task + 1].in_begin += tasks[task].in_begin
+    # in_begin serves as the cursor of each task, and is shifted back afterwards.
+    for edge in range(num_edges):
+        task = edges[edge].target
+        problem.edge_costs[tasks[task].in_begin].incoming = edge
+        tasks[task].in_begin += 1
+    for task in range(num_tasks, 0, -1):
+        tasks[task].in_begin = tasks[task - 1].in_begin
+    tasks[0].in_begin = 0
+
+
+@inner
+def breadth_first_order(problem: Problem, room: Records) -> None:
+    """Fills ``order``: a first-in-first-out queue of tasks whose predecessors have all left it.
+
+    Args:
+        problem: The instance.
+        room: (T,) of DECISION, to count pending predecessors in.
+    """
+    num_tasks, tasks = problem.total[0].num_tasks, problem.tasks
+    tail = 0
+    for task in range(num_tasks):
+        room[task].pending = tasks[task + 1].in_begin - tasks[task].in_begin
+        if room[task].pending == 0:
+            tasks[tail].order = task
+            tail += 1
+    for head in range(num_tasks):
+        task = tasks[head].order
+        for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
+            receiver = problem.edges[edge].target
+            room[receiver].pending -= 1
+            if room[receiver].pending == 0:
+                tasks[tail].order = receiver
+                tail += 1
+
+
+@inner
+def mean_costs(problem: Problem) -> None:
+    """Fills the mean and least durations, the mean transfers and ``scale``.
+
+    A mean duration is over the devices that can run the task, a mean transfer over ordered pairs of distinct
+    devices.
+    """
+    total = problem.total[0]
+    num_devices = problem.duration.shape[1]
+    durations = 0.0
+    for task in range(total.num_tasks):
+        duration, count, least = 0.0, 0, np.inf
+        for device in range(num_devices):
+            if problem.duration[task, device] < np.inf:
+                duration += problem.duration[task, device]
+                count += 1
+                least = min(least, problem.duration[task, device])
+        problem.tasks[task].mean_duration = duration / count
+        problem.tasks[task].min_duration = least
+        durations += duration / count
+    latency, seconds_per_byte = 0.0, 0.0
+    for source in range(num_devices):
+        for target in range(num_devices):
+            latency += problem.links[source, target].latency
+            seconds_per_byte += problem.links[source, target].seconds_per_byte
+    pairs = max(num_devices * (num_devices - 1), 1)
+    transfers = 0.0
+    for edge in range(total.num_edges):
+        transfer = (latency + problem.edges[edge].bytes * seconds_per_byte) / pairs
+        problem.edge_costs[edge].mean_transfer = transfer
+        transfers += transfer
+    total.mean_transfer = transfers / max(total.num_edges, 1)
+    scale = durations / total.num_tasks + total.mean_transfer
+    total.scale = scale if scale > 0.0 else 1.0
+
+
+@inner
+def upward_rank(problem: Problem) -> None:
+    """Fills ``upward_rank``: mean duration plus the longest mean path to an exit task.
+
+    Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206, equation 5.
+    """
+    tasks, rank = problem.tasks, problem.upward_rank
+    largest = 0.0
+    for position in range(problem.total[0].num_tasks - 1, -1, -1):
+        task = tasks[position].order
+        longest = 0.0
+        for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
+            receiver = problem.edges[edge].target
+            longest = max(longest, problem.edge_costs[edge].mean_transfer + rank[receiver])
+        rank[task] = tasks[task].mean_duration + longest
+        largest = max(largest, rank[task])
+    problem.total[0].largest_rank = largest if largest > 0.0 else 1.0
+
+
+@inner
+def optimistic_cost(problem: Problem, mean_transfers: bool, cost: FloatArray) -> None:
+    """Fills the optimistic cost table: the least time from a task's end on a device to the end of the graph.
+
+    With mean transfer times it is the OCT of Arabnejad, Barbosa 2014, doi:10.1109/TPDS.2013.57, equation 3.
+    With the transfer times of each pair of devices it is a lower bound on what follows the task.
+
+    Args:
+        problem: The instance.
+        mean_transfers: Whether a transfer takes its mean time, or that of its pair of devices.
+        cost: float64 (T, P), seconds, the result.
+    """
+    tasks, duration = problem.tasks, problem.duration
+    num_devices = duration.shape[1]
+    for position in range(problem.total[0].num_tasks - 1, -1, -1):
+        task = tasks[position].order
+        for device in range(num_devices):
+            cost[task, device] = 0.0
+        for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
+            receiver, size = problem.edges[edge].target, problem.edges[edge].bytes
+            for device in range(num_devices):
+                least = np.inf
+                for other in range(num_devices):
+                    transfer = transfer_time(problem, size, device, other)
+                    if mean_transfers and other != device:
+                        transfer = problem.edge_costs[edge].mean_transfer
+                    least = min(least, cost[receiver, other] + duration[receiver, other] + transfer)
+                cost[task, device] = max(cost[task, device], least)
+
+
+@inner
+def makespan_lower_bound(problem: Problem) -> float:
+    """Returns the larger of two bounds: the longest path at its best, and all work shared evenly."""
+    num_devices = problem.duration.shape[1]
+    path, work = 0.0, 0.0
+    for task in range(problem.total[0].num_tasks):
+        least = np.inf
+        for device in range(num_devices):
+            least = min(least, problem.duration[task, device] + problem.tail[task, device])
+        path = max(path, least)
+        work += problem.tasks[task].min_duration
+    return max(path, work / num_devices)

@@ -1,0 +1,107 @@
+"""The settings of the task-graph family."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from ...errors import unknown_name
+from ...hardware_models import Platform, load_platform
+from ...workloads.generators import CanonicalGraph, RandomGraphs, WorkflowFile
+from ...workloads.task_graph import TaskGraph
+from ..core.scenario import Scenario, register_family
+from .instance import Instance
+from .reward import REWARDS
+from .simulator import TaskGraphSimulator
+
+WIDEST_DEFAULT_WINDOW = 32
+WORKFLOW_PLATFORM = "four-workers"
+
+
+class TaskGraphScenario(Scenario):
+    """Graphs, what they run on, and how they are decided.
+
+    Attributes:
+        workload: Where the graphs come from.
+        platform: A name or path for `load_platform`; by default one device of each of the graph's kinds. Random
+            graphs bring their own devices and take none.
+        placement: Whether a task may go into a gap between decided ones (``insertion``) or only behind them
+            (``append``).
+        ready_window: How many of the most urgent ready tasks are shown; by default all of them where the graphs
+            have at most 32 tasks, else 32.
+        pool: Where graphs vary, how many each environment draws before they come round again: episode e plays
+            graph e modulo ``pool``.
+    """
+
+    family: Literal["task-graph"] = "task-graph"
+    workload: Annotated[CanonicalGraph | RandomGraphs | WorkflowFile, Field(discriminator="kind")]
+    platform: str | None = None
+    placement: Literal["insertion", "append"] = "insertion"
+    ready_window: Annotated[int, Field(ge=1)] | None = None
+    pool: Annotated[int, Field(ge=1)] = 64
+
+    @field_validator("platform")
+    @classmethod
+    def _beside_scenario(cls, platform: str | None, info: ValidationInfo) -> str | None:
+        if platform and info.context and Path(platform).suffix:
+            return str(info.context["folder"] / platform)
+        return platform
+
+    @model_validator(mode="after")
+    def _random_brings_devices(self) -> TaskGraphScenario:
+        if self.platform and isinstance(self.workload, RandomGraphs):
+            raise ValueError("platform: random graphs bring their own devices; leave it out and set num_devices")
+        return self
+
+    def sections(self) -> tuple[str, ...]:
+        """Returns ``workload``: its settings can be overridden by their own names."""
+        return ("workload",)
+
+    @cached_property
+    def devices(self) -> Platform:
+        """The platform, loaded."""
+        if self.platform:
+            return load_platform(self.platform)
+        return Platform.fully_connected(f"devices-of-{self.name}", self.workload.kinds)
+
+    @property
+    def window(self) -> int:
+        """How many ready tasks are shown."""
+        return self.ready_window or min(self.workload.max_tasks, WIDEST_DEFAULT_WINDOW)
+
+    def instance(self, seed: int, episode: int) -> Instance:
+        """Returns the instance of an episode."""
+        return Instance(self.workload.sample(seed, episode % self.pool), self.devices)
+
+    def simulator(self, num_envs: int, reward: str | None = None) -> TaskGraphSimulator:
+        """Returns a simulator of so many episodes side by side.
+
+        Args:
+            num_envs: B.
+            reward: ``lower-bound`` (default) or ``makespan``.
+
+        Raises:
+            HetgymError: If there is no such reward, or a workflow or platform file is not right.
+        """
+        if reward is not None and reward not in REWARDS:
+            raise unknown_name("reward", reward, list(REWARDS))
+        return TaskGraphSimulator(
+            workload=self.workload,
+            platform=self.devices,
+            num_envs=num_envs,
+            window=self.window,
+            pool=self.pool,
+            insertion=self.placement == "insertion",
+            reward=REWARDS.index(reward or REWARDS[0]),
+        )
+
+
+def workflow_scenario(path: Path) -> TaskGraphScenario:
+    """Returns the scenario of a WfFormat file on the platform ``four-workers``."""
+    return TaskGraphScenario(name=path.stem, workload=WorkflowFile(path=path), platform=WORKFLOW_PLATFORM)
+
+
+register_family("task-graph", TaskGraphScenario, {".json": workflow_scenario})

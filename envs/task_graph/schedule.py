@@ -1,0 +1,50 @@
+"""A schedule: which task ran where, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ...workloads.task_graph import FloatArray, IntArray
+from .instance import Instance
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The decisions for one instance.
+
+    Attributes:
+        device: int64 (T,), the device of each task, -1 where undecided.
+        start: float64 (T,), seconds.
+        finish: float64 (T,), seconds.
+        sequence: int64 (decided tasks,), the tasks in the order in which they were decided.
+    """
+
+    device: IntArray
+    start: FloatArray
+    finish: FloatArray
+    sequence: IntArray
+
+    @property
+    def makespan(self) -> float:
+        """When the last task ends, seconds."""
+        return float(self.finish[self.sequence].max(initial=0.0))
+
+    def table(self, instance: Instance) -> pd.DataFrame:
+        """Returns one row a decided task, in order of decision.
+
+        Columns: ``task`` (index), ``name``, ``device`` (index), ``device_name``, ``start`` and ``finish`` (seconds).
+        """
+        names, devices = instance.graph.task_names, instance.platform.devices
+        chosen = self.device[self.sequence]
+        return pd.DataFrame(
+            {
+                "task": self.sequence,
+                "name": [names[task] for task in self.sequence],
+                "device": chosen,
+                "device_name": [devices[device].name for device in chosen],
+                "start": self.start[self.sequence],
+                "finish": self.finish[self.sequence],
+            }
+        )

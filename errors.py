@@ -1,0 +1,50 @@
+"""The errors that hetgym raises for bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+
+class HetgymError(ValueError):
+    """Bad input: the message says where, what was given and what would be right."""
+
+
+def read_text(path: Path, what: str) -> str:
+    """Returns the text of a file.
+
+    Args:
+        path: The file.
+        what: What the file should be, for the message ("platform", "workflow", ...).
+
+    Raises:
+        HetgymError: If the file cannot be read, or is not UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise HetgymError(f"{path}: cannot read this {what}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise HetgymError(f"{path}: this {what} is not UTF-8 text") from error
+
+
+def one_line(error: ValidationError, where: str) -> HetgymError:
+    """Turns pydantic's report into one line that names the file, the field and the value.
+
+    Args:
+        error: What pydantic raised.
+        where: The file or object that was validated.
+    """
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "content"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    shown = "" if isinstance(given, dict | list) else f" (given: {given!r})"
+    more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+    return HetgymError(f"{where}: {field}: {message}{shown}{more}")
+
+
+def unknown_name(what: str, name: str, known: list[str]) -> HetgymError:
+    """Returns the error for a name that is not in a list of names."""
+    return HetgymError(f"unknown {what} {name!r}: choose one of {', '.join(known)}")

@@ -1,0 +1,206 @@
+"""Task graphs: what has to run, in what order, and how much data flows between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import networkx as nx
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..compilation import kernel
+from ..errors import HetgymError
+from ..hardware_models import Platform
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+EDGE = np.dtype([("source", np.int64), ("target", np.int64), ("bytes", np.float64)], align=True)
+"""An edge: the task that sends, the task that receives, and how much."""
+
+
+class GraphArrays(NamedTuple):
+    """Task graphs side by side, padded to common bounds of T tasks, K device kinds and E edges."""
+
+    num_tasks: IntArray  # (N,)
+    num_edges: IntArray  # (N,)
+    duration: FloatArray  # (N, T, K) seconds, inf where a kind cannot run a task
+    edges: NDArray[np.void]  # (N, E) of EDGE, sorted by source, then target
+
+    @classmethod
+    def empty(cls, num_graphs: int, num_tasks: int, num_kinds: int, num_edges: int) -> GraphArrays:
+        """Returns room for N graphs, not initialised."""
+        return cls(
+            num_tasks=np.empty(num_graphs, np.int64),
+            num_edges=np.empty(num_graphs, np.int64),
+            duration=np.empty((num_graphs, num_tasks, num_kinds)),
+            edges=np.empty((num_graphs, num_edges), EDGE),
+        )
+
+
+@kernel
+def has_cycle(num_tasks: int, source: IntArray, target: IntArray) -> bool:
+    """Whether edges sorted by source form a cycle (Kahn's algorithm)."""
+    pending = np.zeros(num_tasks, np.int64)
+    begin = np.zeros(num_tasks + 1, np.int64)
+    for edge in range(source.size):
+        pending[target[edge]] += 1
+        begin[source[edge] + 1] += 1
+    for task in range(num_tasks):
+        begin[task + 1] += begin[task]
+    stack = np.empty(num_tasks, np.int64)
+    height = 0
+    for task in range(num_tasks):
+        if pending[task] == 0:
+            stack[height] = task
+            height += 1
+    removed = 0
+    while height > 0:
+        height -= 1
+        task = stack[height]
+        removed += 1
+        for edge in range(begin[task], begin[task + 1]):
+            pending[target[edge]] -= 1
+            if pending[target[edge]] == 0:
+                stack[height] = target[edge]
+                height += 1
+    return bool(removed < num_tasks)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskGraph:
+    """A directed acyclic graph of tasks. Construction validates it, and makes the arrays read-only.
+
+    Attributes:
+        name: What it is called in messages and tables.
+        kinds: The K device kinds that durations are known for.
+        duration: float64 (T, K), seconds a task takes on a device of each kind at speed 1; inf where that kind
+            cannot run it.
+        edges: int64 (2, E), tasks that send and tasks that receive; stored sorted by (sender, receiver).
+        edge_bytes: float64 (E,), bytes that flow along each edge.
+        task_names: One for each task; ``t0``, ``t1``, ... by default.
+
+    Raises:
+        HetgymError: If shapes do not match, a number is NaN, negative or infinite, an edge leads to a task that
+            is not there or is given twice, a task can run nowhere, or there is a cycle.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    duration: FloatArray
+    edges: IntArray
+    edge_bytes: FloatArray
+    task_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Converts, validates and freezes the arrays."""
+        duration = self._array("duration", self.duration, np.float64, ("T", len(self.kinds)))
+        edges = self._array("edges", self.edges, np.int64, (2, "E"))
+        edge_bytes = self._array("edge_bytes", self.edge_bytes, np.float64, (edges.shape[1],))
+        order = np.lexsort((edges[1], edges[0]))
+        self._set("kinds", tuple(self.kinds))
+        self._set("duration", duration)
+        self._set("edges", np.ascontiguousarray(edges[:, order]))
+        self._set("edge_bytes", edge_bytes[order])
+        self._set("task_names", tuple(self.task_names) or tuple(f"t{task}" for task in range(len(duration))))
+        self._check_names()
+        self._check_numbers()
+        self._check_edges()
+
+    @property
+    def num_tasks(self) -> int:
+        """How many tasks there are, T."""
+        return len(self.duration)
+
+    @property
+    def num_edges(self) -> int:
+        """How many edges there are, E."""
+        return self.edges.shape[1]
+
+    def default_platform(self) -> Platform:
+        """Returns one device of each kind, joined at 1 byte/s: data volumes read as transfer times."""
+        return Platform.fully_connected(f"one-of-each-kind-of-{self.name}", self.kinds)
+
+    def _set(self, field: str, value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+        object.__setattr__(self, field, value)
+
+    def _fail(self, message: str) -> HetgymError:
+        return HetgymError(f"task graph {self.name!r}: {message}")
+
+    def _array(self, field: str, value: ArrayLike, dtype: type, shape: tuple[int | str, ...]) -> NDArray[Any]:
+        try:
+            array = np.array(value)
+            if array.size == 0:
+                array = array.reshape([size if isinstance(size, int) else 0 for size in shape])
+            if dtype is np.int64 and array.size and array.dtype.kind not in "iu":
+                raise self._fail(f"{field}: must be integers, not {array.dtype}")
+            array = array.astype(dtype)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, HetgymError):
+                raise
+            raise self._fail(f"{field}: not an array of numbers ({error})") from error
+        matches = array.ndim == len(shape) and all(
+            not isinstance(size, int) or size == actual for size, actual in zip(shape, array.shape, strict=True)
+        )
+        if not matches:
+            wanted = ", ".join(str(size) for size in shape)
+            raise self._fail(f"{field}: must have the shape ({wanted}), not {array.shape}")
+        return array
+
+    def _check_names(self) -> None:
+        if len(self.task_names) != self.num_tasks:
+            raise self._fail(f"task_names: {len(self.task_names)} names for {self.num_tasks} tasks")
+        if len(set(self.kinds)) != len(self.kinds):
+            raise self._fail(f"kinds: a kind is named twice in {self.kinds}")
+
+    def _check_numbers(self) -> None:
+        if self.num_tasks == 0:
+            raise self._fail("duration: there must be at least one task")
+        wrong = np.isnan(self.duration) | (self.duration < 0)
+        if wrong.any():
+            task, kind = np.argwhere(wrong)[0]
+            raise self._fail(
+                f"duration of task {self.task_names[task]!r} on {self.kinds[kind]!r} is {self.duration[task, kind]}: "
+                "must be zero or more seconds (inf where it cannot run)"
+            )
+        nowhere = ~np.isfinite(self.duration).any(axis=1)
+        if nowhere.any():
+            raise self._fail(f"no device kind can run task {self.task_names[np.flatnonzero(nowhere)[0]]!r}")
+        wrong = ~np.isfinite(self.edge_bytes) | (self.edge_bytes < 0)
+        if wrong.any():
+            edge = np.flatnonzero(wrong)[0]
+            raise self._fail(
+                f"edge_bytes of edge {self._edge(edge)} is {self.edge_bytes[edge]}: must be finite and zero or more"
+            )
+
+    def _check_edges(self) -> None:
+        source, target = self.edges
+        wrong = (self.edges < 0) | (self.edges >= self.num_tasks)
+        if wrong.any():
+            edge = np.argwhere(wrong.any(axis=0))[0, 0]
+            raise self._fail(
+                f"edges: ({source[edge]}, {target[edge]}) names a task that is not there; tasks are 0 to "
+                f"{self.num_tasks - 1}"
+            )
+        twice = (np.diff(source) == 0) & (np.diff(target) == 0)
+        if twice.any():
+            raise self._fail(f"edges: {self._edge(np.flatnonzero(twice)[0])} is given twice")
+        if has_cycle(self.num_tasks, source, target):
+            cycle = nx.find_cycle(nx.DiGraph(list(zip(source.tolist(), target.tolist(), strict=True))))
+            names = [self.task_names[task] for task, _ in cycle]
+            raise self._fail(f"edges: there is a cycle: {' -> '.join([*names, names[0]])}")
+
+    def _edge(self, edge: int) -> str:
+        source, target = self.edges[:, edge]
+        return f"{self.task_names[source]!r} -> {self.task_names[target]!r}"
+
+
+def edges_from(triples: Sequence[tuple[int, int, float]]) -> tuple[IntArray, FloatArray]:
+    """Returns edges (2, E) and their bytes (E,) from triples (sender, receiver, bytes)."""
+    source, target, size = zip(*triples, strict=True)
+    return np.array([source, target], np.int64), np.array(size, np.float64)

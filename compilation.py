@@ -46,17 +46,26 @@ def _compile(function: Function, **options: bool) -> Function:
 
 
 def kernel(function: Function) -> Function:
-    """Compiles a function with numba on its first call, and keeps the machine code on disk."""
-    return _compile(function, no_cfunc_wrapper=True)
+    """Compiles a function with numba on its first call, and keeps the machine code on disk.
+
+    It must not allocate arrays: it is compiled without numba's reference counts, which would be an atomic
+    increment at every slice, and runs twice as fast.
+    """
+    return _compile(function, no_cfunc_wrapper=True, _nrt=False)
 
 
 def inner(function: Function) -> Function:
-    """Compiles a function that only kernels call, and that allocates nothing.
-
-    Without wrappers for Python it compiles in half the time, and without numba's reference counts, which would
-    be atomic increments at every slice, it runs twice as fast.
-    """
+    """Compiles a function that only kernels call: like a kernel, but without its wrapper for Python."""
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
+
+def handle_kernel(function: Function) -> Function:
+    """Compiles a kernel that takes a `Handle`: it only passes the handle's value on to an inner function.
+
+    Reading a handle needs reference counts. What an inner function returns has none, so such a kernel must not
+    take arrays from one: they would be freed while in use.
+    """
+    return _compile(function, no_cfunc_wrapper=True)
 
 
 @structref.register
@@ -76,7 +85,7 @@ structref.define_boxing(_HandleType, Handle)
 structref.define_constructor(Handle, _HandleType, ["value"])
 
 
-@kernel
+@handle_kernel
 def hold(value: Any) -> Any:
     """Returns a `Handle` of a named tuple of arrays (or of such tuples)."""
     return Handle(value)

@@ -177,7 +177,8 @@ class RandomGraphs(GraphSource):
 
     def fill(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
         """Writes the graphs of several (seed, episode) into rows of an array."""
-        _fill_random(arrays, rows, seeds, episodes, self.ccr, self.shape, self.out_degree, self.heterogeneity)
+        layer_end, room = np.empty((2, self.num_tasks), np.int64)
+        _fill_random(arrays, rows, seeds, episodes, layer_end, room, self.ccr, self.shape, self.out_degree, self.heterogeneity)
 
     def sample(self, seed: int, episode: int) -> TaskGraph:
         """Returns the graph of an episode."""
@@ -228,13 +229,14 @@ def _fill_random(
     rows: IntArray,
     seeds: IntArray,
     episodes: IntArray,
+    layer_end: IntArray,
+    room: IntArray,
     ccr: float,
     shape: float,
     out_degree: int,
     heterogeneity: float,
 ) -> None:
     num_tasks, num_devices = arrays.duration.shape[1], arrays.duration.shape[2]
-    layer_end, room = np.empty(num_tasks, np.int64), np.empty(num_tasks, np.int64)
     for i in range(rows.size):
         row, seed, episode = rows[i], seeds[i], episodes[i]
         _draw_layers(layer_end, room, shape, random_stream(seed, episode, 0))

@@ -42,16 +42,17 @@ class GraphArrays(NamedTuple):
 
 
 @kernel
-def has_cycle(num_tasks: int, source: IntArray, target: IntArray) -> bool:
-    """Whether edges sorted by source form a cycle (Kahn's algorithm)."""
-    pending = np.zeros(num_tasks, np.int64)
-    begin = np.zeros(num_tasks + 1, np.int64)
+def _count_removable(source: IntArray, target: IntArray, pending: IntArray, begin: IntArray, stack: IntArray) -> int:
+    """Returns how many tasks can be removed one by one, each without predecessors (Kahn's algorithm).
+
+    The edges are sorted by source; ``pending`` (T,) and ``begin`` (T + 1,) are zeros, ``stack`` is room for T.
+    """
+    num_tasks = pending.size
     for edge in range(source.size):
         pending[target[edge]] += 1
         begin[source[edge] + 1] += 1
     for task in range(num_tasks):
         begin[task + 1] += begin[task]
-    stack = np.empty(num_tasks, np.int64)
     height = 0
     for task in range(num_tasks):
         if pending[task] == 0:
@@ -67,7 +68,13 @@ def has_cycle(num_tasks: int, source: IntArray, target: IntArray) -> bool:
             if pending[target[edge]] == 0:
                 stack[height] = target[edge]
                 height += 1
-    return bool(removed < num_tasks)
+    return removed
+
+
+def has_cycle(num_tasks: int, source: IntArray, target: IntArray) -> bool:
+    """Whether edges sorted by source form a cycle."""
+    pending, begin, stack = np.zeros((3, num_tasks + 1), np.int64)
+    return _count_removable(source, target, pending[:-1], begin, stack) < num_tasks
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,6 +47,10 @@ class Scenario(BaseModel, ABC):
             reward: One of the family's rewards; its first by default.
         """
 
+    def for_single_episodes(self) -> Self:
+        """Returns the scenario without room for more than the first episode of each seed."""
+        return self
+
     @abstractmethod
     def sections(self) -> tuple[str, ...]:
         """Returns the fields that hold settings of their own, which overrides may name directly."""

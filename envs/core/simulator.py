@@ -44,6 +44,7 @@ class ObservationSchema:
         nodes: Columns of ``nodes``, Fn of them; empty for families without a graph.
         edge_features: Columns of ``edge_features``, Fe of them.
         nodes_per_candidate: How many nodes each candidate speaks of, m.
+        settled: Name of the node feature that is 1 for nodes about which nothing more is decided, if there is one.
     """
 
     candidates: tuple[Feature, ...]
@@ -51,6 +52,7 @@ class ObservationSchema:
     nodes: tuple[Feature, ...] = ()
     edge_features: tuple[Feature, ...] = ()
     nodes_per_candidate: int = 0
+    settled: str = ""
 
     def names(self) -> dict[str, list[str]]:
         """Returns the feature names of each array."""

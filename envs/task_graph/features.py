@@ -60,6 +60,7 @@ SCHEMA = ObservationSchema(
     ),
     edge_features=(Feature("transfer", "mean transfer time between distinct devices, s; / scale"),),
     nodes_per_candidate=2,
+    settled="placed",
 )
 """Nodes are the P devices, then the tasks; a candidate speaks of its task and its device."""
 

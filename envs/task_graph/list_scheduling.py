@@ -275,7 +275,8 @@ def min_min(problem: Problem, draft: Draft) -> None:
 
 
 @inner
-def _prepare(instances: Instances, n: int, draft: Draft) -> None:
+def derive(instances: Instances, n: int, draft: Draft) -> None:
+    """Fills what list schedulers need of an instance: edges by task, orders, mean costs and upward ranks."""
     problem = problem_at(instances, n)
     total = problem.total[0]
     total.num_tasks = instances.graph.num_tasks[n]
@@ -284,6 +285,13 @@ def _prepare(instances: Instances, n: int, draft: Draft) -> None:
     ranks.breadth_first_order(problem, draft.plan.tasks)
     ranks.mean_costs(problem)
     ranks.upward_rank(problem)
+
+
+@inner
+def _prepare(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    problem = problem_at(instances, n)
+    total = problem.total[0]
     ranks.optimistic_cost(problem, False, problem.tail)
     total.lower_bound = ranks.makespan_lower_bound(problem)
     heft(problem, draft)

@@ -72,6 +72,10 @@ class TaskGraphScenario(Scenario):
         """How many ready tasks are shown."""
         return self.ready_window or min(self.workload.max_tasks, WIDEST_DEFAULT_WINDOW)
 
+    def for_single_episodes(self) -> TaskGraphScenario:
+        """Returns the scenario with room for one graph an environment."""
+        return self.model_copy(update={"pool": 1})
+
     def instance(self, seed: int, episode: int) -> Instance:
         """Returns the instance of an episode."""
         return Instance(self.workload.sample(seed, episode % self.pool), self.devices)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...compilation import hold, inner, kernel
+from ...compilation import handle_kernel, hold, inner
 from ...errors import HetgymError
 from ...hardware_models import Platform
 from ...workloads.generators import GraphSource, RandomGraphs
@@ -183,19 +183,19 @@ def _show_rows(world: World, rows: IntArray) -> None:
         show(problem_at(world.instances, episode.status[0].slot), episode, view_at(world.shown, rows[i]))
 
 
-@kernel
+@handle_kernel
 def begin(handle: Any, rows: IntArray, insertion: bool) -> None:
     """Begins episodes on the instances that ``slot`` names, and shows them."""
     _begin(handle.value, rows, insertion)
 
 
-@kernel
+@handle_kernel
 def advance(handle: Any, actions: IntArray, reward_code: int) -> None:
     """Takes one decision in every episode that goes on, and shows the result."""
     _advance(handle.value, actions, reward_code)
 
 
-@kernel
+@handle_kernel
 def show_rows(handle: Any, rows: IntArray) -> None:
     """Brings the observation of some episodes up to date."""
     _show_rows(handle.value, rows)

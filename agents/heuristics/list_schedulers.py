@@ -1,0 +1,148 @@
+"""Static list schedulers for task graphs: the whole schedule is made before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ...compilation import kernel
+from ...envs import Simulator
+from ...envs.core.simulator import Arrays
+from ...envs.task_graph import list_scheduling
+from ...envs.task_graph.instance import Instance, Instances, problem_at
+from ...envs.task_graph.list_scheduling import Draft, derive
+from ...envs.task_graph.schedule import Schedule
+from ...envs.task_graph.simulator import TaskGraphSimulator
+from ...errors import HetgymError
+from ...workloads import TaskGraph
+from ..policy import Actions
+
+Scheduler = Callable[[Instances, int, Draft], None]
+
+
+class StaticScheduler:
+    """A list scheduler as a policy: it plans at reset, and then plays its plan.
+
+    Attributes:
+        name: What it is called.
+        insertion: Whether its definition lets tasks go into gaps; it is played by that rule whatever the
+            scenario's ``placement``.
+    """
+
+    clairvoyant = False
+
+    def __init__(self, name: str, scheduler: Scheduler, insertion: bool) -> None:
+        """Wraps a compiled scheduler.
+
+        Args:
+            name: What it is called.
+            scheduler: Writes the plan of one row of instances into a draft.
+            insertion: As the attribute.
+        """
+        self.name = name
+        self.insertion = insertion
+        self._scheduler = scheduler
+        self._tasks = self._devices = np.empty((0, 0), np.int64)
+
+    def schedule(self, problem: Instance | TaskGraph) -> Schedule:
+        """Returns the finished schedule of one instance.
+
+        Args:
+            problem: An instance, or a task graph, which then runs on one device of each of its kinds with its
+                volumes as transfer times.
+        """
+        instance = Instance.of(problem)
+        num_tasks = instance.graph.num_tasks
+        draft = Draft.empty(num_tasks, instance.platform.num_devices)
+        self._scheduler(Instances.holding(instance), 0, draft)
+        tasks = draft.plan.tasks
+        return Schedule(
+            device=tasks["device"].copy(),
+            start=tasks["start"].copy(),
+            finish=tasks["finish"].copy(),
+            sequence=tasks["sequence"].copy(),
+        )
+
+    def reset(self, simulator: Simulator) -> None:
+        """Plans every episode.
+
+        Raises:
+            HetgymError: If the simulator is not one of task graphs.
+        """
+        if not isinstance(simulator, TaskGraphSimulator):
+            raise HetgymError(f"policy {self.name!r} schedules task graphs only")
+        simulator.set_placement(self.insertion)
+        max_tasks = simulator.state.tasks.shape[1]
+        self._tasks = np.zeros((simulator.num_envs, max_tasks), np.int64)
+        self._devices = np.zeros((simulator.num_envs, max_tasks), np.int64)
+        draft = Draft.empty(max_tasks, simulator.platform.num_devices)
+        for row, slot in enumerate(simulator.state.status["slot"].tolist()):
+            self._scheduler(simulator.instances, slot, draft)
+            num_tasks = simulator.instances.graph.num_tasks[slot]
+            sequence = draft.plan.tasks["sequence"][:num_tasks]
+            self._tasks[row, :num_tasks] = sequence
+            self._devices[row, :num_tasks] = draft.plan.tasks["device"][sequence]
+
+    def act(self, observation: Arrays, simulator: Simulator) -> Actions:  # noqa: ARG002
+        """Returns the next task of each plan, on its device, int64 (B,)."""
+        assert isinstance(simulator, TaskGraphSimulator)
+        rows = np.arange(simulator.num_envs)
+        step = np.minimum(simulator.state.status["num_placed"], self._tasks.shape[1] - 1)
+        return simulator.name_action(self._tasks[rows, step], self._devices[rows, step])
+
+
+@kernel
+def _heft(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.heft(problem_at(instances, n), draft)
+
+
+@kernel
+def _peft(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.peft(problem_at(instances, n), draft)
+
+
+@kernel
+def _min_min(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.min_min(problem_at(instances, n), draft)
+
+
+@kernel
+def _mct(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.mct(problem_at(instances, n), draft)
+
+
+def heft() -> StaticScheduler:
+    """Returns HEFT: by upward rank, inserted where a task finishes first.
+
+    Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206.
+    """
+    return StaticScheduler("heft", _heft, insertion=True)
+
+
+def peft() -> StaticScheduler:
+    """Returns PEFT: by mean optimistic cost, inserted where finish plus optimistic cost is least.
+
+    Arabnejad, Barbosa 2014, doi:10.1109/TPDS.2013.57.
+    """
+    return StaticScheduler("peft", _peft, insertion=True)
+
+
+def min_min() -> StaticScheduler:
+    """Returns Min-Min: of all ready tasks the one that can finish first, appended.
+
+    Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
+    """
+    return StaticScheduler("min-min", _min_min, insertion=False)
+
+
+def mct() -> StaticScheduler:
+    """Returns MCT: tasks in breadth-first order, appended where each finishes first.
+
+    Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
+    """
+    return StaticScheduler("mct", _mct, insertion=False)

@@ -1,0 +1,38 @@
+"""What decides: heuristics, oracles and learned agents have one protocol."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..envs import Simulator
+from ..envs.core.simulator import Arrays
+
+Actions = NDArray[np.int64]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Decides for a batch of episodes.
+
+    Attributes:
+        name: What it is called in tables.
+        clairvoyant: Whether it reads the future: realised noise, arrivals, routing. Such a policy is an oracle.
+    """
+
+    name: str
+    clairvoyant: bool
+
+    def reset(self, simulator: Simulator) -> None:
+        """Prepares for the episodes that have just begun."""
+
+    def act(self, observation: Arrays, simulator: Simulator) -> Actions:
+        """Returns one action for each episode, int64 (B,).
+
+        Args:
+            observation: The simulator's observation, (B, ...) each; what a learned agent reads.
+            simulator: What a heuristic reads: the state, and names for actions outside the window.
+        """
+

@@ -1,0 +1,85 @@
+"""The names of policies."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import HetgymError, unknown_name
+from .heuristics import list_schedulers
+from .heuristics.uniform import RandomPolicy
+from .policy import Policy
+
+_ANY_FAMILY: dict[str, Callable[..., Policy]] = {"random": RandomPolicy}
+
+_BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
+    "task-graph": {
+        "heft": list_schedulers.heft,
+        "peft": list_schedulers.peft,
+        "min-min": list_schedulers.min_min,
+        "mct": list_schedulers.mct,
+    },
+}
+
+
+def list_policies(family: str | None = None) -> list[str]:
+    """Returns the names of the policies that need no file.
+
+    Args:
+        family: Those of one family; of all by default.
+
+    Raises:
+        HetgymError: If there is no such family.
+    """
+    if family is not None and family not in _BY_FAMILY:
+        raise unknown_name("family", family, sorted(_BY_FAMILY))
+    families = [family] if family else sorted(_BY_FAMILY)
+    return [name for one in families for name in _BY_FAMILY[one]] + list(_ANY_FAMILY)
+
+
+def make_policy(name: str, **settings: Any) -> Policy:
+    """Returns a policy by its name.
+
+    Args:
+        name: One of `list_policies`; ``ppo:PATH``, a checkpoint or the folder of a training run; or
+            ``module:callable``, which is called and must return a policy.
+        settings: Passed on to what makes the policy.
+
+    Raises:
+        HetgymError: If there is no such policy, the checkpoint is not right, or the callable cannot be had.
+    """
+    named = {policy: maker for family in _BY_FAMILY.values() for policy, maker in family.items()} | _ANY_FAMILY
+    if name in named:
+        return _called(name, named[name], settings)
+    prefix, separator, rest = name.partition(":")
+    if not separator:
+        raise unknown_name("policy", name, [*named, "ppo:PATH", "module:callable"])
+    if prefix == "ppo":
+        from .learned import LearnedPolicy
+
+        return LearnedPolicy(Path(rest), **settings)
+    return _called(name, _found(name, prefix, rest), settings)
+
+
+def _found(name: str, module: str, attribute: str) -> Callable[..., Any]:
+    try:
+        maker = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise HetgymError(f"policy {name!r}: {error}; module:callable must name a callable in an importable module") from error
+    if not callable(maker):
+        raise HetgymError(f"policy {name!r}: {attribute} is not callable")
+    return maker  # type: ignore[no-any-return]
+
+
+def _called(name: str, maker: Callable[..., Any], settings: dict[str, Any]) -> Policy:
+    try:
+        policy = maker(**settings)
+    except TypeError as error:
+        raise HetgymError(f"policy {name!r}: {error}") from error
+    if not isinstance(policy, Policy):
+        raise HetgymError(
+            f"policy {name!r}: {type(policy).__name__} is not a policy: it needs name, clairvoyant, reset and act"
+        )
+    return policy

@@ -1,0 +1,112 @@
+"""Plays policies on the same episodes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..agents import Policy, make_policy
+from ..envs import Scenario, Simulator, load_scenario
+from ..errors import HetgymError
+
+BATCH = 64
+SEED_LIMIT = 2**31
+"""Seeds of evaluations are below; training draws its instances from seeds above."""
+
+
+def evaluate(
+    scenario: str | Path | Scenario,
+    policies: str | Policy | Sequence[str | Policy],
+    episodes: int = 100,
+    seed: int = 0,
+    reward: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    **overrides: Any,
+) -> pd.DataFrame:
+    """Returns how policies do, all on the same realised instances.
+
+    Args:
+        scenario: As in `hetgym.envs.load_scenario`.
+        policies: Names for `hetgym.agents.make_policy` (also comma-separated), or policies.
+        episodes: How many; episode i is episode 0 of seed + i.
+        seed: Of the first episode, below 2^31.
+        reward: One of the family's rewards.
+        progress: Called with the number of episodes that have just ended.
+        overrides: The scenario's settings by their names.
+
+    Returns:
+        One row for each (policy, episode): ``policy``, ``episode``, ``seed``, ``return`` (undiscounted sum of
+        rewards), ``decision_seconds`` (the policy's own time for a decision, averaged over the batch it decided
+        for; wall time, the one column that is not reproducible), then the family's metrics in SI units.
+
+    Raises:
+        HetgymError: If an argument is not right.
+    """
+    if episodes < 1:
+        raise HetgymError(f"episodes: must be at least 1 (given: {episodes})")
+    if not 0 <= seed <= SEED_LIMIT - episodes:
+        raise HetgymError(f"seed: must be from 0 to 2^31 - episodes (given: {seed})")
+    chosen = [make_policy(policy) if isinstance(policy, str) else policy for policy in _listed(policies)]
+    names = [policy.name for policy in chosen]
+    if len(set(names)) < len(names):
+        raise HetgymError(f"policies: each can be named once (given: {', '.join(names)})")
+    # Every episode is the first of its seed, so no environment needs more than one graph.
+    setting = load_scenario(scenario, **overrides).for_single_episodes()
+    tables = []
+    for policy in chosen:
+        # Compiling and loading are not charged to the policy's decisions.
+        play(setting.simulator(1, reward), policy, [seed])
+        for first in range(0, episodes, BATCH):
+            count = min(BATCH, episodes - first)
+            simulator = setting.simulator(count, reward)
+            table = play(simulator, policy, range(seed + first, seed + first + count))
+            table.insert(1, "episode", np.arange(first, first + count))
+            tables.append(table)
+            if progress:
+                progress(count)
+    return pd.concat(tables, ignore_index=True)
+
+
+def play(simulator: Simulator, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame:
+    """Plays one episode in every environment, and leaves the simulator where they ended.
+
+    Args:
+        simulator: The environments.
+        policy: What decides.
+        seeds: One for each environment.
+
+    Returns:
+        One row for each environment, as `evaluate` returns them, without ``episode``.
+    """
+    simulator.reset(seeds)
+    outcome = simulator.outcome
+    seconds = -time.perf_counter()
+    policy.reset(simulator)
+    seconds += time.perf_counter()
+    while not outcome["terminated"].all():
+        seconds -= time.perf_counter()
+        actions = policy.act(simulator.observation, simulator)
+        seconds += time.perf_counter()
+        simulator.step(actions)
+    return pd.DataFrame(
+        {
+            "policy": policy.name,
+            "seed": simulator.seeds,
+            "return": outcome["episode_return"],
+            "decision_seconds": seconds / outcome["episode_length"].sum(),
+            **simulator.metrics(np.arange(simulator.num_envs)),
+        }
+    )
+
+
+def _listed(policies: str | Policy | Sequence[str | Policy]) -> list[str | Policy]:
+    if isinstance(policies, str):
+        return [name.strip() for name in policies.split(",")]
+    if isinstance(policies, Sequence):
+        return list(policies)
+    return [policies]

@@ -1,0 +1,225 @@
+"""The ``hetgym`` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .agents import list_policies, make_policy
+from .envs import list_envs, list_scenarios, load_scenario
+from .errors import HetgymError
+from .evaluate import evaluate, play, summarise
+from .evaluate.figures import save_figure, training_curve
+from .hardware_models import list_platforms, load_platform
+from .train.settings import TrainSettings, parse_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+What = Literal["scenarios", "policies", "platforms", "environments"]
+
+
+@dataclass(frozen=True)
+class ListCommand:
+    """Lists what there is by name."""
+
+    what: tyro.conf.Positional[What | None] = None
+    """One kind of things; all by default."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class EvaluateCommand:
+    """Plays policies on the same episodes and compares them."""
+
+    scenario: str = "random"
+    """A scenario's name, or a path to a YAML scenario or a WfFormat workflow."""
+    policies: str = "heft,peft,min-min,mct,random"
+    """Names of policies, comma-separated; also ppo:PATH and module:callable."""
+    set: tuple[str, ...] = ()
+    """Settings of the scenario to change, as NAME=VALUE."""
+    episodes: int = 100
+    """How many; episode i has the seed SEED + i."""
+    seed: int = 0
+    """Of the first episode."""
+    reward: str | None = None
+    """One of the family's rewards; its first by default."""
+    metric: str = "makespan"
+    """What is compared; less is better."""
+    reference: str | None = None
+    """The policy to compare with; heft if it is played, else the first."""
+    csv: Path | None = None
+    """Write one row for each policy and episode here."""
+    json: bool = False
+    """Print the comparison as JSON."""
+    gantt: Path | None = None
+    """Write a picture of one episode here (.png, .svg, .pdf)."""
+    gantt_policy: str | None = None
+    """The policy of that picture; the first by default."""
+    gantt_episode: int = 0
+    """The episode of that picture."""
+
+
+Command = (
+    Annotated[ListCommand, tyro.conf.subcommand("list")]
+    | Annotated[TrainSettings, tyro.conf.subcommand("train")]
+    | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command; bad input ends it with one line and exit status 2."""
+    # `python -m hetgym` looks for policies named module:callable in the working folder; so does the script.
+    sys.path.append(str(Path.cwd()))
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        prog="hetgym",
+        description="Environments and agents for scheduling on heterogeneous hardware.",
+        args=arguments,
+    )
+    try:
+        if isinstance(command, ListCommand):
+            _list(command)
+        elif isinstance(command, TrainSettings):
+            _train(command)
+        else:
+            _evaluate(command)
+    except HetgymError as error:
+        print(f"hetgym: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _list(command: ListCommand) -> None:
+    things: dict[str, Callable[[], dict[str, str]]] = {
+        "scenarios": lambda: {name: load_scenario(name).description for name in list_scenarios()},
+        "policies": lambda: {name: _first_line(make_policy(name)) for name in list_policies()},
+        "platforms": lambda: {name: load_platform(name).description for name in list_platforms()},
+        "environments": lambda: {name: "" for name in list_envs()},
+    }
+    chosen = {what: things[what]() for what in ([command.what] if command.what else things)}
+    if command.json:
+        print(json.dumps(chosen, indent=1))
+        return
+    for what, named in chosen.items():
+        table = Table(title=what, title_justify="left", show_header=False, box=None)
+        for name, description in named.items():
+            table.add_row(name, description)
+        Console().print(table)
+
+
+def _first_line(policy: object) -> str:
+    return (getattr(policy, "description", None) or type(policy).__doc__ or "").splitlines()[0]
+
+
+def _train(settings: TrainSettings) -> None:
+    from .train import train
+
+    with _progress("training", settings.steps) as (bar, task):
+
+        def show(steps: int, results: dict[str, float]) -> None:
+            latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
+            bar.update(task, completed=min(steps, settings.steps), latest=latest)
+
+        run = train(settings, show)
+    save_figure(training_curve(run), run / "curve.png")
+    print(f"checkpoints: {run / 'best'}, {run / 'last'}; curve: {run / 'curve.png'}")
+    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario} --policies heft,ppo:{run}")
+
+
+def _evaluate(command: EvaluateCommand) -> None:
+    changes = parse_changes(command.set)
+    count = command.policies.count(",") + 1
+    with _progress("evaluating", count * command.episodes) as (bar, task):
+        table = evaluate(
+            command.scenario,
+            command.policies,
+            episodes=command.episodes,
+            seed=command.seed,
+            reward=command.reward,
+            progress=lambda ended: bar.advance(task, ended),
+            **changes,
+        )
+    summary = summarise(table, command.metric, command.reference)
+    if command.csv:
+        _write_csv(table, command.csv)
+    if command.gantt:
+        _draw(command, changes)
+    if command.json:
+        content = {
+            "scenario": command.scenario,
+            "set": changes,
+            "episodes": command.episodes,
+            "seed": command.seed,
+            "metric": command.metric,
+            "summary": json.loads(summary.to_json(orient="records")),
+        }
+        print(json.dumps(content, indent=1))
+    else:
+        _print_summary(command, summary)
+
+
+def _draw(command: EvaluateCommand, changes: dict[str, Any]) -> None:
+    if not 0 <= command.gantt_episode < command.episodes:
+        raise HetgymError(f"gantt_episode: must be below {command.episodes} (given: {command.gantt_episode})")
+    policy = make_policy(command.gantt_policy or command.policies.split(",")[0].strip())
+    simulator = load_scenario(command.scenario, **changes).for_single_episodes().simulator(1, command.reward)
+    play(simulator, policy, [command.seed + command.gantt_episode])
+    assert command.gantt is not None
+    save_figure(simulator.figure(0), command.gantt)
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(partial, index=False)
+        partial.replace(path)
+    except OSError as error:
+        raise HetgymError(f"{path}: cannot write this table: {error.strerror}") from error
+
+
+def _print_summary(command: EvaluateCommand, summary: pd.DataFrame) -> None:
+    ones = summary.loc[summary["ratio"] == 1.0, "policy"]
+    reference = command.reference or ("heft" if "heft" in set(summary["policy"]) else ones.iloc[0])
+    table = Table(title=f"{command.scenario}: {command.metric}, {command.episodes} episodes from seed {command.seed}")
+    table.add_column("policy")
+    for column in ("mean", f"/ {reference}", "95% interval", "wins", "ties", "µs per decision"):
+        table.add_column(column, justify="right")
+    for row in summary.itertuples():
+        interval = "" if row.low != row.low else f"{row.low:.4f} - {row.high:.4f}"
+        table.add_row(
+            str(row.policy),
+            f"{row.mean:.5g}",
+            f"{row.ratio:.4f}",
+            interval,
+            f"{row.wins:.0%}",
+            f"{row.ties:.0%}",
+            f"{row.microseconds:.2f}",
+        )
+    Console().print(table)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[tuple[Progress, Any]]:
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[latest]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield bar, bar.add_task(what, total=total, latest="")

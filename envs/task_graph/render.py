@@ -1,0 +1,60 @@
+"""Pictures of schedules."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from .instance import Instance
+from .schedule import Schedule
+
+MOST_LABELS = 60
+
+
+def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> Figure:
+    """Returns a Gantt chart: a row for each device, a bar for each task, a line for each transfer.
+
+    A line leads from the end of the sender, on its device, to when the data have arrived on the receiver's.
+
+    Args:
+        instance: The problem.
+        schedule: Its decisions, all or the first few.
+        title: Above the chart; by default the graph's name and the makespan.
+    """
+    devices = instance.platform.devices
+    figure = Figure(figsize=(10, 1.2 + 0.55 * len(devices)), layout="constrained")
+    axes = figure.add_subplot()
+    colours = mpl.colormaps["tab20"]
+    labelled = len(schedule.sequence) <= MOST_LABELS
+    for task in schedule.sequence.tolist():
+        device, start = int(schedule.device[task]), float(schedule.start[task])
+        width = float(schedule.finish[task]) - start
+        axes.barh(device, width, left=start, height=0.7, color=colours(task % 20), edgecolor="white", linewidth=0.5)
+        if labelled:
+            name = instance.graph.task_names[task]
+            axes.text(start + width / 2, device, name, ha="center", va="center", fontsize=7, clip_on=True)
+    axes.add_collection(LineCollection(_transfers(instance, schedule), colors="0.35", linewidths=0.6, alpha=0.6))
+    axes.set_yticks(range(len(devices)), [device.name for device in devices])
+    axes.set_ylim(len(devices) - 0.5, -0.5)
+    axes.set_xlim(0.0, max(schedule.makespan * 1.01, 1e-12))
+    axes.set_xlabel("time (s)")
+    axes.set_title(title or f"{instance.graph.name}: makespan {schedule.makespan:.6g} s")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+def _transfers(instance: Instance, schedule: Schedule) -> list[list[tuple[float, float]]]:
+    """Returns a line (time, device) -> (time, device) for each transfer between decided tasks."""
+    latency, seconds_per_byte = instance.platform.latency, instance.platform.seconds_per_byte
+    lines = []
+    for (sender, receiver), size in zip(
+        instance.graph.edges.T.tolist(), instance.graph.edge_bytes.tolist(), strict=True
+    ):
+        source, target = int(schedule.device[sender]), int(schedule.device[receiver])
+        if source != target and source >= 0 and target >= 0:
+            sent = float(schedule.finish[sender])
+            arrived = sent + float(latency[source, target] + size * seconds_per_byte[source, target])
+            lines.append([(sent, float(source)), (arrived, float(target))])
+    return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .agents import list_policies, make_policy
+from .agents import describe_policies, make_policy
 from .envs import list_envs, list_scenarios, load_scenario
 from .errors import HetgymError
 from .evaluate import evaluate, play, summarise
@@ -85,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     # `python -m hetgym` looks for policies named module:callable in the working folder; so does the script.
     sys.path.append(str(Path.cwd()))
     command = tyro.cli(
-        Command,  # type: ignore[arg-type]
+        Command,
         prog="hetgym",
         description="Environments and agents for scheduling on heterogeneous hardware.",
         args=arguments,
@@ -105,9 +106,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _list(command: ListCommand) -> None:
     things: dict[str, Callable[[], dict[str, str]]] = {
         "scenarios": lambda: {name: load_scenario(name).description for name in list_scenarios()},
-        "policies": lambda: {name: _first_line(make_policy(name)) for name in list_policies()},
+        "policies": describe_policies,
         "platforms": lambda: {name: load_platform(name).description for name in list_platforms()},
-        "environments": lambda: {name: "" for name in list_envs()},
+        "environments": lambda: dict.fromkeys(list_envs(), ""),
     }
     chosen = {what: things[what]() for what in ([command.what] if command.what else things)}
     if command.json:
@@ -118,10 +119,6 @@ def _list(command: ListCommand) -> None:
         for name, description in named.items():
             table.add_row(name, description)
         Console().print(table)
-
-
-def _first_line(policy: object) -> str:
-    return (getattr(policy, "description", None) or type(policy).__doc__ or "").splitlines()[0]
 
 
 def _train(settings: TrainSettings) -> None:
@@ -195,19 +192,19 @@ def _print_summary(command: EvaluateCommand, summary: pd.DataFrame) -> None:
     ones = summary.loc[summary["ratio"] == 1.0, "policy"]
     reference = command.reference or ("heft" if "heft" in set(summary["policy"]) else ones.iloc[0])
     table = Table(title=f"{command.scenario}: {command.metric}, {command.episodes} episodes from seed {command.seed}")
-    table.add_column("policy")
-    for column in ("mean", f"/ {reference}", "95% interval", "wins", "ties", "µs per decision"):
-        table.add_column(column, justify="right")
-    for row in summary.itertuples():
-        interval = "" if row.low != row.low else f"{row.low:.4f} - {row.high:.4f}"
+    table.add_column("policy", overflow="fold")
+    for column in ("mean", f"/ {reference}", "95% interval", "wins", "ties", "µs/decision"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in summary.to_dict("records"):
+        interval = "" if math.isnan(row["low"]) else f"{row['low']:.4f} - {row['high']:.4f}"
         table.add_row(
-            str(row.policy),
-            f"{row.mean:.5g}",
-            f"{row.ratio:.4f}",
+            row["policy"],
+            f"{row['mean']:.5g}",
+            f"{row['ratio']:.4f}",
             interval,
-            f"{row.wins:.0%}",
-            f"{row.ties:.0%}",
-            f"{row.microseconds:.2f}",
+            f"{row['wins']:.0%}",
+            f"{row['ties']:.0%}",
+            f"{row['microseconds']:.2f}",
         )
     Console().print(table)
 
@@ -221,5 +218,6 @@ def _progress(what: str, total: int) -> Iterator[tuple[Progress, Any]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[latest]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield bar, bar.add_task(what, total=total, latest="")

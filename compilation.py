@@ -69,7 +69,7 @@ def handle_kernel(function: Function) -> Function:
 
 
 @structref.register
-class _HandleType(types.StructRef):  # type: ignore[misc]
+class _HandleType(types.StructRef):  # type: ignore[misc, name-defined]
     """The numba type of `Handle`."""
 
 

@@ -44,7 +44,7 @@ class LearnedPolicy:
         if self._network is None:
             self._network = load_network(self._folder, simulator.schema)
 
-    def act(self, observation: Arrays, simulator: Simulator) -> Actions:  # noqa: ARG002
+    def act(self, observation: Arrays, simulator: Simulator) -> Actions:
         """Returns the best-scored candidate of each episode, int64 (B,)."""
         assert self._network is not None
         return greedy(self._network, observation)

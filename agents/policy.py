@@ -35,4 +35,3 @@ class Policy(Protocol):
             observation: The simulator's observation, (B, ...) each; what a learned agent reads.
             simulator: What a heuristic reads: the state, and names for actions outside the window.
         """
-

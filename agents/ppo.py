@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from sb3_contrib.common.maskable.distributions import MaskableDistribution
@@ -18,7 +19,7 @@ from .networks import CandidateScorer, NetworkSettings
 Masks = NDArray[np.bool_] | Tensor | None
 
 
-class CandidatePolicy(MaskableActorCriticPolicy):  # type: ignore[misc]
+class CandidatePolicy(MaskableActorCriticPolicy):
     """Actor and critic of sb3-contrib's ``MaskablePPO``, both read off one `CandidateScorer`.
 
     Attributes:
@@ -48,7 +49,7 @@ class CandidatePolicy(MaskableActorCriticPolicy):  # type: ignore[misc]
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.scorer = CandidateScorer(self._schema, self._settings)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -65,7 +66,7 @@ class CandidatePolicy(MaskableActorCriticPolicy):  # type: ignore[misc]
             distribution.apply_masking(action_masks)
         return distribution
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, obs: dict[str, Tensor], deterministic: bool = False, action_masks: Masks = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns actions, values and log-probabilities."""
@@ -74,7 +75,7 @@ class CandidatePolicy(MaskableActorCriticPolicy):  # type: ignore[misc]
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, values, distribution.log_prob(actions)
 
-    def evaluate_actions(
+    def evaluate_actions(  # type: ignore[override]
         self, obs: dict[str, Tensor], actions: Tensor, action_masks: Masks = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Returns values, log-probabilities of actions, and entropies."""
@@ -82,11 +83,13 @@ class CandidatePolicy(MaskableActorCriticPolicy):  # type: ignore[misc]
         distribution = self._distribution(logits, action_masks)
         return values, distribution.log_prob(actions), distribution.entropy()
 
-    def get_distribution(self, obs: dict[str, Tensor], action_masks: Masks = None) -> MaskableDistribution:
+    def get_distribution(  # type: ignore[override]
+        self, obs: dict[str, Tensor], action_masks: Masks = None
+    ) -> MaskableDistribution:
         """Returns the distribution over candidates."""
         return self._distribution(self.scorer(obs)[0], action_masks)
 
-    def predict_values(self, obs: dict[str, Tensor]) -> Tensor:
+    def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """Returns the values."""
         values: Tensor = self.scorer(obs)[1]
         return values

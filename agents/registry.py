@@ -39,6 +39,12 @@ def list_policies(family: str | None = None) -> list[str]:
     return [name for one in families for name in _BY_FAMILY[one]] + list(_ANY_FAMILY)
 
 
+def describe_policies() -> dict[str, str]:
+    """Returns the first line on every policy that needs no file, by name."""
+    makers = {name: maker for family in _BY_FAMILY.values() for name, maker in family.items()} | _ANY_FAMILY
+    return {name: (maker.__doc__ or "").splitlines()[0] for name, maker in makers.items()}
+
+
 def make_policy(name: str, **settings: Any) -> Policy:
     """Returns a policy by its name.
 
@@ -67,7 +73,9 @@ def _found(name: str, module: str, attribute: str) -> Callable[..., Any]:
     try:
         maker = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise HetgymError(f"policy {name!r}: {error}; module:callable must name a callable in an importable module") from error
+        raise HetgymError(
+            f"policy {name!r}: {error}; module:callable must name a callable in an importable module"
+        ) from error
     if not callable(maker):
         raise HetgymError(f"policy {name!r}: {attribute} is not callable")
     return maker  # type: ignore[no-any-return]

@@ -53,6 +53,8 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(partial, dpi=150)
         os.replace(partial, path)
     except ValueError as error:
-        raise HetgymError(f"{path}: cannot write a figure in the format {path.suffix!r}; use .png, .svg or .pdf") from error
+        raise HetgymError(
+            f"{path}: cannot write a figure in the format {path.suffix!r}; use .png, .svg or .pdf"
+        ) from error
     except OSError as error:
         raise HetgymError(f"{path}: cannot write this figure: {error.strerror}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -97,7 +98,7 @@ class Platform(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Platform:
-        names = [part.name for part in (*self.devices, *self.memories)]
+        names = [device.name for device in self.devices] + [memory.name for memory in self.memories]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"the name {twice[0]!r} is given to several devices or memories; names must be unique")
@@ -133,7 +134,7 @@ class Platform(_Frozen):
     def route(self, source: str, target: str) -> list[Link]:
         """Returns the links that data from one device or memory to another pass, in order."""
         path = nx.shortest_path(self._graph, source, target)
-        return [self._graph.edges[ends]["link"] for ends in zip(path[:-1], path[1:], strict=True)]
+        return [self._graph.edges[ends]["link"] for ends in pairwise(path)]
 
     @cached_property
     def latency(self) -> NDArray[np.float64]:

@@ -98,5 +98,3 @@ def parse_changes(changes: Sequence[str]) -> dict[str, Any]:
             raise HetgymError(f"set: {change!r} is not of the form NAME=VALUE")
         parsed[name.replace("-", "_")] = yaml.safe_load(value)
     return parsed
-
-

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from sb3_contrib import MaskablePPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from torch import Tensor
@@ -59,7 +60,7 @@ class _Greedy:
     def reset(self, simulator: Simulator) -> None:
         """Does nothing."""
 
-    def act(self, observation: Arrays, simulator: Simulator) -> Actions:  # noqa: ARG002
+    def act(self, observation: Arrays, simulator: Simulator) -> Actions:
         """Returns the best-scored candidates."""
         return greedy(self._network, observation)
 
@@ -144,7 +145,8 @@ class _Recorder(BaseCallback):
     def continue_from(self, steps: int) -> None:
         """Takes over the curve of an earlier run up to so many steps."""
         curve = pd.read_csv(self._settings.output / CURVE)
-        self._curve = curve[curve["steps"] <= steps].to_dict("records")
+        kept = curve[curve["steps"] <= steps]
+        self._curve = [{str(name): value for name, value in point.items()} for point in kept.to_dict("records")]
 
     def _on_step(self) -> bool:
         return True
@@ -169,7 +171,7 @@ class _Recorder(BaseCallback):
         """Evaluates, and writes checkpoints; nothing where this number of steps is recorded already."""
         if self._curve and self._curve[-1]["steps"] == self.num_timesteps:
             return
-        network = self.model.policy.scorer
+        network = _network(self.model)
         network.eval()
         seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + self._settings.held_out)
         table = play(self._held_out, _Greedy(network), seeds)
@@ -203,11 +205,15 @@ class _Recorder(BaseCallback):
         save_checkpoint(self._settings.output / "last", card, weights, _training_state(self.model, self._simulator))
 
 
+def _network(model: BaseAlgorithm) -> CandidateScorer:
+    return cast("CandidatePolicy", model.policy).scorer
+
+
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _training_state(model: MaskablePPO, simulator: Simulator) -> dict[str, Tensor]:
+def _training_state(model: BaseAlgorithm, simulator: Simulator) -> dict[str, Tensor]:
     """Returns all that the next update depends on, besides the network."""
     state = {"torch_random": torch.get_rng_state()}
     _, keys, position, has_gauss, cached_gauss = np.random.get_state()  # noqa: NPY002 (SB3 draws from it)
@@ -236,7 +242,7 @@ def _restore(model: MaskablePPO, env: SB3VecEnv, last: Path, settings: TrainSett
                 f"{last}: cannot resume with {name} = {value!r}: the run was started with {card.settings[name]!r}"
             )
     state = load_tensors(last / TRAINING)
-    model.policy.scorer.load_state_dict(load_tensors(last / POLICY))
+    _network(model).load_state_dict(load_tensors(last / POLICY))
     optimizer = model.policy.optimizer.state_dict()
     for key, tensor in state.items():
         if key.startswith("optimizer."):
@@ -252,7 +258,7 @@ def _restore(model: MaskablePPO, env: SB3VecEnv, last: Path, settings: TrainSett
     )
     model.num_timesteps = card.steps
     model._n_updates = int(state["updates"][0])
-    model._last_obs = env.resume()
+    model._last_obs = cast("dict[str, np.ndarray]", env.resume())
     model._last_episode_starts = state["episode_starts"].numpy()
     torch.set_rng_state(state["torch_random"])
     position, has_gauss, cached_gauss = state["numpy_position"].tolist()
@@ -261,4 +267,4 @@ def _restore(model: MaskablePPO, env: SB3VecEnv, last: Path, settings: TrainSett
 
 
 def _same(saved: Any, given: Any) -> bool:
-    return saved == (list(given) if isinstance(given, tuple) else _plain(given))
+    return bool(saved == (list(given) if isinstance(given, tuple) else _plain(given)))

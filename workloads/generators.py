@@ -178,7 +178,9 @@ class RandomGraphs(GraphSource):
     def fill(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
         """Writes the graphs of several (seed, episode) into rows of an array."""
         layer_end, room = np.empty((2, self.num_tasks), np.int64)
-        _fill_random(arrays, rows, seeds, episodes, layer_end, room, self.ccr, self.shape, self.out_degree, self.heterogeneity)
+        _fill_random(
+            arrays, rows, seeds, episodes, layer_end, room, self.ccr, self.shape, self.out_degree, self.heterogeneity
+        )
 
     def sample(self, seed: int, episode: int) -> TaskGraph:
         """Returns the graph of an episode."""

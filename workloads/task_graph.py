@@ -74,7 +74,7 @@ def _count_removable(source: IntArray, target: IntArray, pending: IntArray, begi
 def has_cycle(num_tasks: int, source: IntArray, target: IntArray) -> bool:
     """Whether edges sorted by source form a cycle."""
     pending, begin, stack = np.zeros((3, num_tasks + 1), np.int64)
-    return _count_removable(source, target, pending[:-1], begin, stack) < num_tasks
+    return bool(_count_removable(source, target, pending[:-1], begin, stack) < num_tasks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class TaskGraph:
     @property
     def num_edges(self) -> int:
         """How many edges there are, E."""
-        return self.edges.shape[1]
+        return len(self.edge_bytes)
 
     def default_platform(self) -> Platform:
         """Returns one device of each kind, joined at 1 byte/s: data volumes read as transfer times."""

@@ -158,9 +158,7 @@ def _edge_bytes(
 
 def _reference_runtimes(path: Path, tasks: list[_Task], execution: _Execution) -> np.ndarray:
     """Returns what each task would take on a core at the reference clock, float64 (T,), seconds."""
-    clock = {
-        machine.nodeName: machine.cpu.speedInMHz * 1e6 for machine in execution.machines if machine.cpu.speedInMHz
-    }
+    clock = {machine.nodeName: machine.cpu.speedInMHz * 1e6 for machine in execution.machines if machine.cpu.speedInMHz}
     runs = {run.id: run for run in execution.tasks}
     runtime = np.empty(len(tasks))
     for position, task in enumerate(tasks):

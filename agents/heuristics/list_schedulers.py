@@ -84,7 +84,7 @@ class StaticScheduler:
             self._tasks[row, :num_tasks] = sequence
             self._devices[row, :num_tasks] = draft.plan.tasks["device"][sequence]
 
-    def act(self, observation: Arrays, simulator: Simulator) -> Actions:  # noqa: ARG002
+    def act(self, observation: Arrays, simulator: Simulator) -> Actions:
         """Returns the next task of each plan, on its device, int64 (B,)."""
         assert isinstance(simulator, TaskGraphSimulator)
         rows = np.arange(simulator.num_envs)

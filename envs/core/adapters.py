@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Batch
 
     from .sb3 import SB3VecEnv
+    from .vector import BatchedEnv
 
 
 def list_envs() -> list[str]:
@@ -42,7 +43,7 @@ def make_sb3(env_id: str, num_envs: int = 1, seed: int | None = None, **argument
     batch = gymnasium.make_vec(
         env_id, num_envs=num_envs, vectorization_mode=gymnasium.VectorizeMode.VECTOR_ENTRY_POINT, **arguments
     )
-    env = SB3VecEnv(batch.get_wrapper_attr("simulator"), observation)
+    env = SB3VecEnv(cast("BatchedEnv", batch.unwrapped).simulator, observation)
     env.seed(seed)
     return env
 

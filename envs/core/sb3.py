@@ -38,9 +38,7 @@ class SB3VecEnv(VecEnv):
         self._presentation = Presentation(simulator, observation)
         self._seed_known = False
         self._actions: NDArray[np.int64] = np.zeros(simulator.num_envs, np.int64)
-        super().__init__(
-            simulator.num_envs, self._presentation.single_space, spaces.Discrete(simulator.num_candidates)
-        )
+        super().__init__(simulator.num_envs, self._presentation.single_space, spaces.Discrete(simulator.num_candidates))
 
     def reset(self) -> VecEnvObs:
         """Begins an episode in every environment: episode 0 of the seeds of `seed`, or the next."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -26,7 +26,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         simulator: The batch of one.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 1}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012 (Gymnasium declares it so)
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         """Returns what the episode has decided so far, as a table."""
         return self.simulator.episode(0)
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Returns a picture of the episode so far, uint8 (height, width, 3)."""
         if self.render_mode is None:
             return None
@@ -108,5 +108,3 @@ def picture(simulator: Simulator, row: int) -> NDArray[np.uint8]:
     canvas = FigureCanvasAgg(simulator.figure(row))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -29,7 +29,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         simulator: The batch.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata = {  # noqa: RUF012 (Gymnasium declares it so)
         "render_modes": ["rgb_array"],
         "render_fps": 1,
         "autoreset_mode": AutoresetMode.SAME_STEP,

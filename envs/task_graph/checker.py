@@ -6,7 +6,8 @@ Nothing here is shared with the compiled code.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -27,45 +28,48 @@ def violations(instance: Instance, schedule: Schedule) -> list[str]:
         instance: The problem.
         schedule: A finished schedule of it.
     """
-    graph, platform = instance.graph, instance.platform
-    faults = []
-    slack = TOLERANCE * max([1e-300, *[abs(finish) for finish in schedule.finish.tolist()]])
-    for task, name in enumerate(graph.task_names):
-        device, start, finish = int(schedule.device[task]), float(schedule.start[task]), float(schedule.finish[task])
-        if not 0 <= device < platform.num_devices:
-            faults.append(f"task {name!r} is on no device")
-            continue
-        duration = float(instance.duration[task, device])
-        if not math.isfinite(duration):
-            faults.append(f"task {name!r} is on device {platform.devices[device].name!r}, which cannot run it")
-        if not (math.isfinite(start) and start >= 0):
-            faults.append(f"task {name!r} starts at {start}")
-        elif not abs(finish - start - duration) <= slack:
-            faults.append(f"task {name!r} takes {finish - start} s instead of {duration} s")
-    if faults:
-        return faults
-    for (sender, receiver), size in zip(graph.edges.T.tolist(), graph.edge_bytes.tolist(), strict=True):
-        arrival = float(schedule.finish[sender]) + _transfer(
-            instance, size, int(schedule.device[sender]), int(schedule.device[receiver])
-        )
+    slack = TOLERANCE * max(abs(float(finish)) for finish in schedule.finish)
+    faults = [
+        fault for task in range(instance.graph.num_tasks) for fault in _task_faults(instance, schedule, task, slack)
+    ]
+    return faults or [*_late_inputs(instance, schedule, slack), *_overlaps(instance, schedule, slack)]
+
+
+def _task_faults(instance: Instance, schedule: Schedule, task: int, slack: float) -> Iterator[str]:
+    name = instance.graph.task_names[task]
+    device, start, finish = int(schedule.device[task]), float(schedule.start[task]), float(schedule.finish[task])
+    if not 0 <= device < instance.platform.num_devices:
+        yield f"task {name!r} is on no device"
+        return
+    duration = float(instance.duration[task, device])
+    if not math.isfinite(duration):
+        yield f"task {name!r} is on device {instance.platform.devices[device].name!r}, which cannot run it"
+    elif not (math.isfinite(start) and start >= 0):
+        yield f"task {name!r} starts at {start}"
+    elif not abs(finish - start - duration) <= slack:
+        yield f"task {name!r} takes {finish - start} s instead of {duration} s"
+
+
+def _late_inputs(instance: Instance, schedule: Schedule, slack: float) -> Iterator[str]:
+    names = instance.graph.task_names
+    for sender, receiver, size in _edges(instance):
+        source, target = int(schedule.device[sender]), int(schedule.device[receiver])
+        arrival = float(schedule.finish[sender]) + _transfer(instance, size, source, target)
         if schedule.start[receiver] < arrival - slack:
-            faults.append(
-                f"task {graph.task_names[receiver]!r} starts at {schedule.start[receiver]}, before the output of "
-                f"{graph.task_names[sender]!r} arrives at {arrival}"
+            yield (
+                f"task {names[receiver]!r} starts at {schedule.start[receiver]}, before the output of "
+                f"{names[sender]!r} arrives at {arrival}"
             )
-    for device in range(platform.num_devices):
-        tasks = [task for task in range(graph.num_tasks) if schedule.device[task] == device]
-        for task in tasks:
-            for other in tasks:
-                overlap = min(schedule.finish[task], schedule.finish[other]) - max(
-                    schedule.start[task], schedule.start[other]
-                )
-                if task < other and overlap > slack:
-                    faults.append(
-                        f"tasks {graph.task_names[task]!r} and {graph.task_names[other]!r} overlap on device "
-                        f"{platform.devices[device].name!r}"
-                    )
-    return faults
+
+
+def _overlaps(instance: Instance, schedule: Schedule, slack: float) -> Iterator[str]:
+    names = instance.graph.task_names
+    for first, second in combinations(range(instance.graph.num_tasks), 2):
+        begin = max(schedule.start[first], schedule.start[second])
+        end = min(schedule.finish[first], schedule.finish[second])
+        if schedule.device[first] == schedule.device[second] and end - begin > slack:
+            device = instance.platform.devices[int(schedule.device[first])].name
+            yield f"tasks {names[first]!r} and {names[second]!r} overlap on device {device!r}"
 
 
 def replay(instance: Instance, decisions: Sequence[tuple[int, int]], insertion: bool) -> Schedule:
@@ -79,34 +83,37 @@ def replay(instance: Instance, decisions: Sequence[tuple[int, int]], insertion: 
         decisions: (task, device) pairs, each after those of the task's predecessors.
         insertion: Whether tasks may go into gaps.
     """
-    num_tasks = instance.graph.num_tasks
-    device_of = {task: device for task, device in decisions}
+    device_of: dict[int, int] = {}
     start: dict[int, float] = {}
     finish: dict[int, float] = {}
     for task, device in decisions:
         duration = float(instance.duration[task, device])
         inputs = [
-            finish[int(sender)] + _transfer(instance, size, device_of[int(sender)], device)
-            for (sender, receiver), size in zip(
-                instance.graph.edges.T.tolist(), instance.graph.edge_bytes.tolist(), strict=True
-            )
+            finish[sender] + _transfer(instance, size, device_of[sender], device)
+            for sender, receiver, size in _edges(instance)
             if receiver == task
         ]
-        ready = max([0.0, *inputs])
         others = [(start[other], finish[other]) for other in start if device_of[other] == device]
-        if not insertion:
-            ready = max([ready, *[end for _, end in others]])
+        ready = max([0.0, *inputs, *([] if insertion else [end for _, end in others])])
         # The earliest feasible start is when the inputs are there, or when some other task ends.
         times = sorted({ready, *[end for _, end in others if end > ready]})
         start[task] = next(
             time for time in times if all(time + duration <= begin or time >= end for begin, end in others)
         )
         finish[task] = start[task] + duration
-    sequence = [task for task, _ in decisions]
-    device, begin, end = np.full(num_tasks, -1), np.zeros(num_tasks), np.zeros(num_tasks)
-    for task in sequence:
-        device[task], begin[task], end[task] = device_of[task], start[task], finish[task]
-    return Schedule(device, begin, end, np.array(sequence))
+        device_of[task] = device
+    tasks = range(instance.graph.num_tasks)
+    return Schedule(
+        device=np.array([device_of.get(task, -1) for task in tasks]),
+        start=np.array([start.get(task, 0.0) for task in tasks]),
+        finish=np.array([finish.get(task, 0.0) for task in tasks]),
+        sequence=np.array([task for task, _ in decisions]),
+    )
+
+
+def _edges(instance: Instance) -> list[tuple[int, int, float]]:
+    source, target = instance.graph.edges.tolist()
+    return list(zip(source, target, instance.graph.edge_bytes.tolist(), strict=True))
 
 
 def _transfer(instance: Instance, size: float, source: int, target: int) -> float:

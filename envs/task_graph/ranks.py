@@ -163,4 +163,4 @@ def makespan_lower_bound(problem: Problem) -> float:
             least = min(least, problem.duration[task, device] + problem.tail[task, device])
         path = max(path, least)
         work += problem.tasks[task].min_duration
-    return max(path, work / num_devices)
+    return float(max(path, work / num_devices))

@@ -11,7 +11,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ...errors import unknown_name
 from ...hardware_models import Platform, load_platform
 from ...workloads.generators import CanonicalGraph, RandomGraphs, WorkflowFile
-from ...workloads.task_graph import TaskGraph
 from ..core.scenario import Scenario, register_family
 from .instance import Instance
 from .reward import REWARDS

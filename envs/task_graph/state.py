@@ -62,6 +62,4 @@ class Episode(NamedTuple):
 @inner
 def episode_at(state: State, b: int) -> Any:
     """Returns one row as an `Episode`."""
-    return Episode(
-        state.status[b : b + 1], Plan(state.tasks[b], state.intervals[b], state.lanes[b]), state.options[b]
-    )
+    return Episode(state.status[b : b + 1], Plan(state.tasks[b], state.intervals[b], state.lanes[b]), state.options[b])

@@ -2,21 +2,25 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
 from hetgym.compilation import kernel
 from hetgym.workloads.counter_random import random_integer, random_stream, random_uniform
+from numpy.typing import NDArray
 
 COUNT = 100_000
 
 
 @kernel
-def uniforms(seed: int, episode: int, purpose: int, count: int) -> NDArray[np.float64]:
+def draw_uniforms(out: NDArray[np.float64], seed: int, episode: int, purpose: int) -> None:
     stream = random_stream(seed, episode, purpose)
-    numbers = np.empty(count)
-    for index in range(count):
-        numbers[index] = random_uniform(stream, index)
-    return numbers
+    for index in range(out.size):
+        out[index] = random_uniform(stream, index)
+
+
+@kernel
+def draw_integers(out: NDArray[np.int64], seed: int, bound: int) -> None:
+    stream = random_stream(seed, 0, 0)
+    for index in range(out.size):
+        out[index] = random_integer(stream, index, bound)
 
 
 @kernel
@@ -24,13 +28,10 @@ def uniform_at(stream: np.uint64, index: int) -> float:
     return random_uniform(stream, index)
 
 
-@kernel
-def integers(seed: int, bound: int, count: int) -> NDArray[np.int64]:
-    stream = random_stream(seed, 0, 0)
-    numbers = np.empty(count, np.int64)
-    for index in range(count):
-        numbers[index] = random_integer(stream, index, bound)
-    return numbers
+def uniforms(seed: int, episode: int, purpose: int, count: int = COUNT) -> NDArray[np.float64]:
+    out = np.empty(count)
+    draw_uniforms(out, seed, episode, purpose)
+    return out
 
 
 def test_numbers_are_splitmix64() -> None:
@@ -47,7 +48,7 @@ def test_numbers_are_splitmix64() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**63 - 1, -1])
 def test_uniform_fills_the_unit_interval(seed: int) -> None:
-    numbers = uniforms(seed, 0, 0, COUNT)
+    numbers = uniforms(seed, 0, 0)
     assert numbers.min() > 0
     assert numbers.max() <= 1
     assert abs(numbers.mean() - 1 / 2) < 0.004
@@ -67,7 +68,7 @@ def test_uniform_fills_the_unit_interval(seed: int) -> None:
     ids=["seeds", "episodes", "purposes", "swapped"],
 )
 def test_streams_are_uncorrelated(keys: list[tuple[int, int, int]]) -> None:
-    numbers = np.stack([uniforms(*key, COUNT) for key in keys])
+    numbers = np.stack([uniforms(*key) for key in keys])
     between = np.corrcoef(numbers)[~np.eye(len(keys), dtype=bool)]
     assert np.abs(between).max() < 0.02
     for one, other in pairwise(numbers):
@@ -75,7 +76,7 @@ def test_streams_are_uncorrelated(keys: list[tuple[int, int, int]]) -> None:
 
 
 def test_successive_numbers_are_uncorrelated() -> None:
-    numbers = uniforms(0, 0, 0, COUNT)
+    numbers = uniforms(0, 0, 0)
     for lag in (1, 2, 3, 10):
         assert abs(np.corrcoef(numbers[lag:], numbers[:-lag])[0, 1]) < 0.02
 
@@ -86,7 +87,8 @@ def test_number_depends_on_key_and_index_alone() -> None:
 
 @pytest.mark.parametrize("bound", [1, 2, 7, 1000])
 def test_integers_are_uniform_in_range(bound: int) -> None:
-    numbers = integers(0, bound, COUNT)
+    numbers = np.empty(COUNT, np.int64)
+    draw_integers(numbers, 0, bound)
     counts = np.bincount(numbers, minlength=bound)
     assert numbers.min() == 0
     assert numbers.max() == bound - 1

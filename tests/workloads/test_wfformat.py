@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from hetgym import HetgymError
 from hetgym.workloads import TaskGraph, read_wfformat, write_wfformat
 
@@ -244,7 +243,7 @@ def more(part: str, item: str, **entry: Any) -> Callable[[dict[str, Any]], None]
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (in_tasks(parents=["report"]), ["cycle", "right -> merge -> report"]),
+        (in_tasks(parents=["report"]), ["cycle", "right -> merge", "merge -> report", "report -> right"]),
         (in_tasks(parents=["right"]), ["cycle", "right -> right"]),
         (in_tasks(parents=["nobody"]), ["'right'", "parent 'nobody'", "specification.tasks"]),
         (in_tasks(children=["nobody"]), ["'right'", "child 'nobody'", "specification.tasks"]),

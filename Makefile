@@ -1,0 +1,31 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/installed ## train, evaluate and draw in five minutes; the results are in demo-output
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/installed ## run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed ## style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(VENV)/src $(BIN)/mypy -p hetgym
+	PYTHONPATH=$(VENV)/src $(BIN)/lint-imports
+
+bench: $(VENV)/installed ## speeds, in CPU seconds
+	$(BIN)/python benchmarks/environment_speed.py
+
+# Type checking and the import checks read the package through a link: this folder's name need not be hetgym.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	mkdir -p $(VENV)/src
+	ln -sfn "$(CURDIR)" $(VENV)/src/hetgym
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-output

@@ -65,6 +65,8 @@ SCHEMA = ObservationSchema(
 """Nodes are the P devices, then the tasks; a candidate speaks of its task and its device."""
 
 
+_LOW, _HIGH = np.float32(-CLIP), np.float32(CLIP)
+
 MARK = np.dtype([("episode", np.int64), ("slots", np.int64)], align=True)
 """What a view shows: the serial number of the episode (-1 for none), and how many window slots are filled."""
 
@@ -80,6 +82,7 @@ class View(NamedTuple):
     edge_features: NDArray[np.float32]  # (B, E, Fe)
     counts: NDArray[np.int32]  # (B, 2)
     candidate_nodes: NDArray[np.int32]  # (B, A, 2)
+    flat: NDArray[np.float32]  # (B, A * Fc) the candidates once more, row after row
     mark: Records  # (B,) of MARK
 
 
@@ -95,6 +98,7 @@ def view_at(view: View, b: int) -> Any:
         view.edge_features[b],
         view.counts[b],
         view.candidate_nodes[b],
+        view.flat[b],
         view.mark[b : b + 1],
     )
 
@@ -243,23 +247,28 @@ def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:
             finish = start + duration[task, device]
             path = finish + tail[task, device]
             available = lanes[device].available
-            candidates[row, 1] = _clip((start - least_start) * per_scale)
-            candidates[row, 2] = _clip((finish - least_finish) * per_scale)
-            candidates[row, 3] = _clip((finish - best_finish) * per_scale)
-            candidates[row, 4] = _clip((path - best_path) * per_scale)
-            candidates[row, 5] = _clip(max(path - bound, 0.0) * per_scale)
-            candidates[row, 6] = _clip(max(finish - makespan, 0.0) * per_scale)
-            candidates[row, 7] = _clip((most_urgent - rank) * per_scale)
+            candidates[row, 1] = (start - least_start) * per_scale
+            candidates[row, 2] = (finish - least_finish) * per_scale
+            candidates[row, 3] = (finish - best_finish) * per_scale
+            candidates[row, 4] = (path - best_path) * per_scale
+            candidates[row, 5] = max(path - bound, 0.0) * per_scale
+            candidates[row, 6] = max(finish - makespan, 0.0) * per_scale
+            candidates[row, 7] = (most_urgent - rank) * per_scale
             candidates[row, 8] = rank * per_rank
-            candidates[row, 9] = _clip(duration[task, device] * per_scale)
-            candidates[row, 10] = _clip((duration[task, device] - min_duration) * per_scale)
-            candidates[row, 11] = _clip((available - least_available) * per_scale)
-            candidates[row, 12] = _clip((start - available) * per_scale)
-            candidates[row, 13] = _clip(options[task, device].transfer * per_scale)
-            candidates[row, 14] = _clip(tail[task, device] * per_bound)
+            candidates[row, 9] = duration[task, device] * per_scale
+            candidates[row, 10] = (duration[task, device] - min_duration) * per_scale
+            candidates[row, 11] = (available - least_available) * per_scale
+            candidates[row, 12] = (start - available) * per_scale
+            candidates[row, 13] = options[task, device].transfer * per_scale
+            candidates[row, 14] = tail[task, device] * per_bound
             view.candidate_nodes[row, 0] = num_devices + task
             view.candidate_nodes[row, 1] = device
             view.action_mask[row] = 1
+    # Clipped all at once, in a form that compiles to vector instructions.
+    shown = view.flat[candidates.shape[1] : candidates.shape[1] * (1 + slots * num_devices)]
+    for i in range(shown.size):
+        value = _HIGH if shown[i] > _HIGH else shown[i]
+        shown[i] = _LOW if value < _LOW else value
     for row in range(1 + slots * num_devices, 1 + view.mark[0].slots * num_devices):
         _hide(view, row)
     view.mark[0].slots = slots

@@ -31,8 +31,16 @@ DECISION = np.dtype(
 INTERVAL = np.dtype([("begin", np.float64), ("end", np.float64)], align=True)
 """A time in which a device is busy, seconds."""
 
-LANE = np.dtype([("num_intervals", np.int64), ("available", np.float64), ("busy", np.float64)], align=True)
-"""A device: its busy intervals, the end of the last and their sum, seconds."""
+LANE = np.dtype(
+    [
+        ("num_intervals", np.int64),
+        ("available", np.float64),  # seconds, the end of the last interval
+        ("busy", np.float64),  # seconds, the sum of the intervals
+        ("data_ready", np.float64),  # seconds; when the inputs of the task at hand are there
+    ],
+    align=True,
+)
+"""A device."""
 
 
 class Plan(NamedTuple):
@@ -77,14 +85,18 @@ def clear(problem: Problem, plan: Plan) -> None:
 
 
 @inner
-def data_ready_time(problem: Problem, plan: Plan, task: int, device: int) -> float:
-    """Returns when all inputs of a task can be on a device, seconds; all its predecessors are decided."""
-    ready = 0.0
+def find_data_ready(problem: Problem, plan: Plan, task: int) -> None:
+    """Finds when all inputs of a task can be on each device; all its predecessors are decided."""
+    lanes = plan.lanes
+    for device in range(lanes.size):
+        lanes[device].data_ready = 0.0
     for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
         edge = problem.edges[problem.edge_costs[entry].incoming]
         sender = plan.tasks[edge.source]
-        ready = max(ready, sender.finish + transfer_time(problem, edge.bytes, sender.device, device))
-    return ready
+        for device in range(lanes.size):
+            arrival = sender.finish + transfer_time(problem, edge.bytes, sender.device, device)
+            if arrival > lanes[device].data_ready:
+                lanes[device].data_ready = arrival
 
 
 @inner
@@ -197,12 +209,12 @@ def schedule_by_priority(problem: Problem, draft: Draft, insertion: bool) -> Non
     for step in range(problem.total[0].num_tasks):
         task = plan.tasks[0].ready
         remove_ready(plan, num_ready, 0)
+        find_data_ready(problem, plan, task)
         best, best_device, best_start = np.inf, 0, 0.0
         for device in range(problem.duration.shape[1]):
             duration = problem.duration[task, device]
             if duration < np.inf:
-                ready = data_ready_time(problem, plan, task, device)
-                start = earliest_start(plan, device, ready, duration, insertion)
+                start = earliest_start(plan, device, plan.lanes[device].data_ready, duration, insertion)
                 if start + duration + outlook[task, device] < best:
                     best, best_device, best_start = start + duration + outlook[task, device], device, start
         place(problem, plan, step, task, best_device, best_start)
@@ -261,11 +273,11 @@ def min_min(problem: Problem, draft: Draft) -> None:
         best, best_position, best_device, best_start = np.inf, 0, 0, 0.0
         for position in range(num_ready):
             task = plan.tasks[position].ready
+            find_data_ready(problem, plan, task)
             for device in range(problem.duration.shape[1]):
                 duration = problem.duration[task, device]
                 if duration < np.inf:
-                    ready = data_ready_time(problem, plan, task, device)
-                    start = earliest_start(plan, device, ready, duration, False)
+                    start = earliest_start(plan, device, plan.lanes[device].data_ready, duration, False)
                     if start + duration < best:
                         best, best_position, best_device, best_start = start + duration, position, device, start
         task = plan.tasks[best_position].ready

@@ -11,9 +11,7 @@ from .instance import Problem, Records
 
 @inner
 def transfer_time(problem: Problem, size: float, source: int, target: int) -> float:
-    """Returns the seconds that so many bytes take from device to device; 0 on the same device."""
-    if source == target:
-        return 0.0
+    """Returns the seconds that so many bytes take from device to device; both link numbers are 0 within one."""
     link = problem.links[source, target]
     return float(link.latency + size * link.seconds_per_byte)
 
@@ -145,11 +143,13 @@ def optimistic_cost(problem: Problem, mean_transfers: bool, cost: FloatArray) ->
             for device in range(num_devices):
                 least = np.inf
                 for other in range(num_devices):
-                    transfer = transfer_time(problem, size, device, other)
-                    if mean_transfers and other != device:
-                        transfer = problem.edge_costs[edge].mean_transfer
-                    least = min(least, cost[receiver, other] + duration[receiver, other] + transfer)
-                cost[task, device] = max(cost[task, device], least)
+                    if mean_transfers:
+                        transfer = 0.0 if other == device else problem.edge_costs[edge].mean_transfer
+                    else:
+                        transfer = transfer_time(problem, size, device, other)
+                    total = cost[receiver, other] + duration[receiver, other] + transfer
+                    least = total if total < least else least
+                cost[task, device] = least if least > cost[task, device] else cost[task, device]
 
 
 @inner

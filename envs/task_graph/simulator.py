@@ -40,18 +40,21 @@ class World(NamedTuple):
 def _make_ready(problem: Problem, episode: Episode, task: int) -> None:
     """Adds a task to the ready ones, and finds when it could start on each device."""
     plan, options = episode.plan, episode.options
-    for device in range(problem.duration.shape[1]):
-        ready, transfers = 0.0, 0.0
-        for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
-            edge = problem.edges[problem.edge_costs[entry].incoming]
-            sender = plan.tasks[edge.source]
+    num_devices = problem.duration.shape[1]
+    for device in range(num_devices):
+        options[task, device].data_ready = 0.0
+        options[task, device].transfer = 0.0
+    for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
+        edge = problem.edges[problem.edge_costs[entry].incoming]
+        sender = plan.tasks[edge.source]
+        for device in range(num_devices):
+            option = options[task, device]
             transfer = transfer_time(problem, edge.bytes, sender.device, device)
-            ready = max(ready, sender.finish + transfer)
-            transfers += transfer
-        options[task, device].data_ready = ready
-        options[task, device].transfer = transfers
+            option.data_ready = max(option.data_ready, sender.finish + transfer)
+            option.transfer += transfer
+    for device in range(num_devices):
         options[task, device].start = earliest_start(
-            plan, device, ready, problem.duration[task, device], episode.status[0].insertion
+            plan, device, options[task, device].data_ready, problem.duration[task, device], episode.status[0].insertion
         )
     insert_ready(plan, episode.status[0].num_ready, problem.upward_rank, task)
     episode.status[0].num_ready += 1
@@ -258,7 +261,7 @@ class TaskGraphSimulator(Simulator):
     def _view(self, buffer: Arrays) -> View:
         mark = np.zeros(self.num_envs, MARK)
         mark["episode"] = -1
-        return View(**buffer, mark=mark)
+        return View(**buffer, flat=buffer["candidates"].reshape(self.num_envs, -1), mark=mark)
 
     def _begin(self, rows: IntArray, instances: Sequence[Any] | None) -> None:
         if instances is None:

@@ -27,7 +27,7 @@ random_graphs = st.builds(
     RandomGraphs,
     num_tasks=st.integers(1, 60),
     num_devices=st.integers(1, 5),
-    ccr=st.floats(0, 10),
+    ccr=st.just(0.0) | st.floats(1e-6, 10),
     shape=st.floats(0.1, 10),
     out_degree=st.integers(1, 6),
     heterogeneity=st.floats(0, 2),

@@ -1,0 +1,284 @@
+"""The compiled simulator against the rules in plain Python (`checker`), on random instances."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hetgym.agents import list_policies, make_policy
+from hetgym.agents.heuristics.list_schedulers import heft
+from hetgym.envs import TaskGraphScenario
+from hetgym.envs.task_graph import checker
+from hetgym.envs.task_graph.instance import Instance
+from hetgym.envs.task_graph.schedule import Schedule
+from hetgym.envs.task_graph.simulator import TaskGraphSimulator
+from hetgym.evaluate.evaluation import play
+from hetgym.hardware_models import Device, Link, Platform
+from hetgym.workloads import CANONICAL_GRAPHS, RandomGraphs, TaskGraph, random_task_graph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+MOST_TASKS = 12
+CLOSE: dict[str, float] = {"rel": 1e-9, "abs": 1e-9}
+
+few = settings(deadline=None, max_examples=200)
+
+
+@st.composite
+def platforms(draw: st.DrawFn) -> Platform:
+    """Unlike links between each pair of devices, or one switch: numbers that add up exactly in binary."""
+    count = draw(st.integers(1, 4))
+    names = [f"d{index}" for index in range(count)]
+    devices = tuple(Device(name=name, kind=name, speed=draw(st.sampled_from([0.5, 1.0, 2.0]))) for name in names)
+    if draw(st.booleans()):
+        ends = [(name, "switch") for name in names]
+    else:
+        ends = [(name, other) for index, name in enumerate(names) for other in names[:index]]
+    bandwidth, latency = st.sampled_from([0.25, 1.0, 4.0]), st.sampled_from([0.0, 0.5, 3.0])
+    links = tuple(Link(between=pair, bandwidth=draw(bandwidth), latency=draw(latency)) for pair in ends)
+    return Platform(name="drawn", devices=devices, links=links)
+
+
+@st.composite
+def tied_instances(draw: st.DrawFn) -> Instance:
+    """Small whole numbers, so that ties, zeros and exact fits are frequent; some devices cannot run some tasks."""
+    platform = draw(platforms())
+    num_tasks = draw(st.integers(1, MOST_TASKS))
+    times = st.sampled_from([0.0, 1.0, 1.0, 2.0, 3.0, 8.0, np.inf])
+    rows = st.lists(times, min_size=platform.num_devices, max_size=platform.num_devices)
+    duration = [draw(rows.filter(lambda row: min(row) < np.inf)) for _ in range(num_tasks)]
+    # Edges follow a drawn order of the tasks, so that senders need not come first.
+    order = draw(st.permutations(range(num_tasks)))
+    pairs = [(order[one], order[other]) for other in range(num_tasks) for one in range(other)]
+    edges = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=3 * num_tasks)) if pairs else []
+    volumes = draw(st.lists(st.sampled_from([0.0, 1.0, 2.0, 5.0]), min_size=len(edges), max_size=len(edges)))
+    graph = TaskGraph("drawn", platform.kinds, np.array(duration), np.array(edges, int).reshape(-1, 2).T, volumes)  # type: ignore[arg-type]
+    return Instance(graph, platform)
+
+
+@st.composite
+def untied_instances(draw: st.DrawFn) -> Instance:
+    """Real numbers, as from the generator."""
+    graph = random_task_graph(
+        num_tasks=draw(st.integers(1, MOST_TASKS)),
+        num_devices=draw(st.integers(1, 4)),
+        ccr=draw(st.sampled_from([0.1, 1.0, 5.0])),
+        seed=draw(st.integers(0, 2**31)),
+    )
+    return Instance.of(graph)
+
+
+instances = st.one_of(tied_instances(), untied_instances())
+
+
+def begin(instance: Instance, placement: str, reward: str | None = None, window: int = 3) -> TaskGraphSimulator:
+    room = RandomGraphs(num_tasks=MOST_TASKS, num_devices=instance.platform.num_devices, out_degree=5)
+    scenario = TaskGraphScenario(name="room", workload=room, placement=placement, ready_window=window, pool=1)  # type: ignore[arg-type]
+    simulator = scenario.simulator(1, reward)
+    simulator.reset([0], [instance])
+    return simulator
+
+
+def play_at_random(simulator: TaskGraphSimulator, seed: int, each_step: Callable[[], Any] = lambda: None) -> None:
+    chance = np.random.default_rng(seed)
+    while not simulator.outcome["terminated"][0]:
+        allowed = np.flatnonzero(simulator.observation["action_mask"][0])
+        simulator.step(np.array([chance.choice(allowed)]))
+        each_step()
+
+
+def play_policy(name: str, instance: Instance, placement: str) -> TaskGraphSimulator:
+    simulator = begin(instance, placement)
+    policy = make_policy(name)
+    policy.reset(simulator)
+    while not simulator.outcome["terminated"][0]:
+        simulator.step(policy.act(simulator.observation, simulator))
+    return simulator
+
+
+placements = pytest.mark.parametrize("placement", ["insertion", "append"])
+
+
+@placements
+@few
+@given(instance=instances, window=st.sampled_from([1, 3, MOST_TASKS]), seed=st.integers(0, 99))
+def test_random_play_follows_the_rules(placement: str, instance: Instance, window: int, seed: int) -> None:
+    simulator = begin(instance, placement, window=window)
+    play_at_random(simulator, seed)
+    schedule = simulator.schedule(0)
+    decisions = [(task, int(schedule.device[task])) for task in schedule.sequence.tolist()]
+    wanted = checker.replay(instance, decisions, placement == "insertion")
+    np.testing.assert_allclose(schedule.start, wanted.start, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(schedule.finish, wanted.finish, rtol=1e-9, atol=1e-9)
+    assert schedule.device.tolist() == wanted.device.tolist()
+    assert checker.violations(instance, schedule) == []
+    assert simulator.metrics_of(0)["makespan"] == pytest.approx(wanted.makespan, **CLOSE)
+
+
+@placements
+@few
+@given(instance=instances, seed=st.integers(0, 99))
+def test_rewards_add_up(placement: str, instance: Instance, seed: int) -> None:
+    simulator = begin(instance, placement)
+    rewards: list[float] = []
+    play_at_random(simulator, seed, lambda: rewards.append(simulator.outcome["reward"][0]))
+    metrics = simulator.metrics_of(0)
+    assert metrics["heft_makespan"] == heft().schedule(instance).makespan
+    unit = metrics["heft_makespan"] or 1.0
+    wanted = -(metrics["makespan"] - metrics["lower_bound"]) / unit
+    assert sum(rewards) == pytest.approx(wanted, **CLOSE)
+    assert simulator.outcome["episode_return"][0] == pytest.approx(wanted, **CLOSE)
+    assert simulator.outcome["episode_length"][0] == len(rewards) == instance.graph.num_tasks
+
+
+@few
+@given(instance=instances, seed=st.integers(0, 99))
+def test_reward_makespan_comes_at_the_end(instance: Instance, seed: int) -> None:
+    simulator = begin(instance, "insertion", reward="makespan")
+    rewards: list[float] = []
+    play_at_random(simulator, seed, lambda: rewards.append(simulator.outcome["reward"][0]))
+    metrics = simulator.metrics_of(0)
+    assert not any(rewards[:-1])
+    assert rewards[-1] == pytest.approx(-metrics["makespan"] / (metrics["heft_makespan"] or 1.0), **CLOSE)
+
+
+@few
+@given(instance=instances, seed=st.integers(0, 99))
+def test_bound_rises_to_the_makespan(instance: Instance, seed: int) -> None:
+    simulator = begin(instance, "insertion")
+    bounds = [simulator.metrics_of(0)["lower_bound"]]
+    play_at_random(simulator, seed, lambda: bounds.append(simulator.state.status["bound"][0]))
+    assert bounds[0] == pytest.approx(lower_bound(instance), **CLOSE)
+    assert bounds[-1] == simulator.metrics_of(0)["makespan"]
+    assert (np.diff(bounds) >= -1e-9 * bounds[-1]).all()
+
+
+def lower_bound(instance: Instance) -> float:
+    """The longest path at its best, with the transfer times between devices, or the least work shared evenly."""
+    duration, edges = instance.duration, instance.graph.edges.T.tolist()
+    platform = instance.platform
+    rest: dict[int, np.ndarray] = {}
+    while len(rest) < instance.graph.num_tasks:
+        for task in range(instance.graph.num_tasks):
+            after = [edge for edge, (sender, _) in enumerate(edges) if sender == task]
+            if task in rest or any(edges[edge][1] not in rest for edge in after):
+                continue
+            transfers = [
+                platform.latency + instance.graph.edge_bytes[edge] * platform.seconds_per_byte for edge in after
+            ]
+            paths = [
+                (transfer + rest[edges[edge][1]]).min(axis=1) for edge, transfer in zip(after, transfers, strict=True)
+            ]
+            rest[task] = duration[task] + np.max([np.zeros(platform.num_devices), *paths], axis=0)
+    longest = max(path.min() for path in rest.values())
+    return max(float(longest), float(duration.min(axis=1).sum()) / platform.num_devices)
+
+
+@few
+@given(instance=instances, placement=st.sampled_from(["insertion", "append"]))
+def test_schedules_of_all_policies_are_right(instance: Instance, placement: str) -> None:
+    for name in list_policies("task-graph"):
+        simulator = play_policy(name, instance, placement)
+        schedule, metrics = simulator.schedule(0), simulator.metrics_of(0)
+        assert checker.violations(instance, schedule) == []
+        assert schedule.makespan == pytest.approx(metrics["makespan"], **CLOSE)
+        assert metrics["lower_bound"] <= metrics["makespan"] * (1 + 1e-9)
+        policy = make_policy(name)
+        if hasattr(policy, "schedule"):
+            planned = policy.schedule(instance)
+            assert planned.sequence.tolist() == schedule.sequence.tolist()
+            assert planned.start.tolist() == schedule.start.tolist()
+            assert planned.device.tolist() == schedule.device.tolist()
+
+
+def changed(schedule: Schedule, task: int, **fields: float) -> Schedule:
+    arrays = {name: getattr(schedule, name).copy() for name in ("device", "start", "finish")}
+    for name, value in fields.items():
+        arrays[name][task] = value
+    return Schedule(sequence=schedule.sequence, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "fault"),
+    [
+        # HEFT's schedule: task 6 runs on p3 from 38 to 49, task 4 there until 38; task 5 on p2 from 26 to 42.
+        (9, {"start": 72, "finish": 79}, "'t9' starts at 72.0, before the output of 't8' arrives at 73.0"),
+        (2, {"start": 8, "finish": 27}, "'t2' starts at 8.0, before the output of 't0' arrives at 9.0"),
+        (6, {"start": 37.5, "finish": 48.5}, "'t4' and 't6' overlap on device 'p3'"),
+        (9, {"finish": 79}, "'t9' takes 6.0 s instead of 7.0 s"),
+        (9, {"device": 0}, "'t9' takes 7.0 s instead of 21.0 s"),
+        (5, {"device": 0, "finish": 39}, "'t1' and 't5' overlap on device 'p1'"),
+        (9, {"device": -1}, "'t9' is on no device"),
+        (9, {"device": 3}, "'t9' is on no device"),
+        (0, {"start": -1, "finish": 8}, "'t0' starts at -1.0"),
+        (9, {"start": np.nan, "finish": np.nan}, "'t9' starts at nan"),
+    ],
+)
+def test_checker_finds_faults(task: int, fields: dict[str, float], fault: str) -> None:
+    instance = Instance.of(CANONICAL_GRAPHS["heft-paper"]())
+    schedule = heft().schedule(instance)
+    assert checker.violations(instance, schedule) == []
+    faults = checker.violations(instance, changed(schedule, task, **fields))
+    assert any(fault in found for found in faults), faults
+
+
+def test_checker_finds_a_task_where_it_cannot_run() -> None:
+    instance = Instance.of(TaskGraph("g", ("cpu", "npu"), [[1, np.inf]], np.zeros((2, 0), int), []))  # type: ignore[arg-type]
+    schedule = Schedule(*np.array([[1], [0], [1], [0]]))
+    assert checker.violations(instance, schedule)[0] == "task 't0' is on device 'npu', which cannot run it"
+
+
+def test_episodes_of_a_batch_do_not_touch_each_other() -> None:
+    """Graphs of unlike sizes side by side: each is scheduled as it is alone."""
+    graphs = [random_task_graph(num_tasks=size, num_devices=3, seed=size) for size in (1, 4, 12)]
+    room = TaskGraphScenario(name="room", workload=RandomGraphs(num_tasks=12, num_devices=3))
+    batch = room.simulator(3)
+    batch.reset([0, 1, 2], graphs)
+    policy = make_policy("random")
+    while not batch.outcome["terminated"].all():
+        batch.step(policy.act(batch.observation, batch))
+    for row, graph in enumerate(graphs):
+        alone = room.simulator(1)
+        alone.reset([row], [graph])
+        while not alone.outcome["terminated"][0]:
+            alone.step(policy.act(alone.observation, alone))
+        assert batch.schedule(row).start.tolist() == alone.schedule(0).start.tolist()
+        assert batch.schedule(row).device.tolist() == alone.schedule(0).device.tolist()
+        assert batch.episode(row).equals(alone.episode(0))
+
+
+def test_ready_tasks_outside_the_window_can_be_named() -> None:
+    instance = Instance.of(TaskGraph("wide", ("p1", "p2"), np.ones((6, 2)), np.zeros((2, 0), int), np.zeros(0)))
+    simulator = begin(instance, "insertion", window=2)
+    simulator.step(simulator.name_action(np.array([5]), np.array([1])))
+    assert not simulator.outcome["invalid_action"][0]
+    assert simulator.episode(0)[["task", "device", "start", "finish"]].to_numpy().tolist() == [[5, 1, 0, 1]]
+    for task, device in ((5, 0), (6, 0)):
+        simulator.step(simulator.name_action(np.array([task]), np.array([device])))
+        assert simulator.outcome["invalid_action"][0]
+    assert simulator.schedule(0).sequence.tolist() == [5, 0, 1]
+
+
+def test_saved_state_continues_to_the_bit() -> None:
+    scenario = TaskGraphScenario(name="small", workload=RandomGraphs(num_tasks=8, num_devices=2), pool=2)
+    policy = make_policy("random")
+
+    def decide(simulator: TaskGraphSimulator) -> bytes:
+        simulator.step(policy.act(simulator.observation, simulator))
+        simulator.restart(np.flatnonzero(simulator.outcome["terminated"]))
+        return b"".join(array.tobytes() for array in simulator.observation.values())
+
+    one, other = scenario.simulator(3), scenario.simulator(3)
+    one.reset([4, 5, 6])
+    for _ in range(13):
+        decide(one)
+    other.load_state_arrays({name: array.copy() for name, array in one.state_arrays().items()})
+    assert [decide(one) for _ in range(30)] == [decide(other) for _ in range(30)]
+
+
+def test_policies_meet_the_same_graphs() -> None:
+    scenario = TaskGraphScenario(name="small", workload=RandomGraphs(num_tasks=8, num_devices=2))
+    tables = [play(scenario.simulator(5), make_policy(name), range(5)) for name in list_policies("task-graph")]
+    for table in tables[1:]:
+        for column in ("seed", "heft_makespan", "lower_bound"):
+            assert table[column].tolist() == tables[0][column].tolist()

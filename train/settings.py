@@ -89,12 +89,15 @@ def parse_changes(changes: Sequence[str]) -> dict[str, Any]:
     """Returns the settings that ``NAME=VALUE`` words change; values are read as YAML.
 
     Raises:
-        HetgymError: If a word has no ``=``.
+        HetgymError: If a word has no ``=``, or its value is not YAML.
     """
     parsed = {}
     for change in changes:
         name, separator, value = change.partition("=")
         if not separator:
             raise HetgymError(f"set: {change!r} is not of the form NAME=VALUE")
-        parsed[name.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            parsed[name.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise HetgymError(f"set: the value of {change!r} is not valid YAML") from error
     return parsed

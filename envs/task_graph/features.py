@@ -208,7 +208,7 @@ def _hide(view: View, row: int) -> None:
 
 
 @inner
-def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:
+def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:  # noqa: PLR0915 (a line a feature)
     duration, tail, options, lanes = problem.duration, problem.tail, episode.options, episode.plan.lanes
     candidates = view.candidates
     num_devices = duration.shape[1]

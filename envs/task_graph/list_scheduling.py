@@ -95,8 +95,7 @@ def find_data_ready(problem: Problem, plan: Plan, task: int) -> None:
         sender = plan.tasks[edge.source]
         for device in range(lanes.size):
             arrival = sender.finish + transfer_time(problem, edge.bytes, sender.device, device)
-            if arrival > lanes[device].data_ready:
-                lanes[device].data_ready = arrival
+            lanes[device].data_ready = max(lanes[device].data_ready, arrival)
 
 
 @inner

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import hetgym.envs
 import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+import hetgym.envs
 
 SB3_ADVICE = (".* unconventional shape", ".*we recommend you to flatten the observation")
 

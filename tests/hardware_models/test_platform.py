@@ -2,9 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
+
 from hetgym import HetgymError
 from hetgym.hardware_models import Device, Link, Memory, Platform, list_platforms, load_platform
-from pydantic import ValidationError
 
 TWO_DEVICES = """
 name: two-devices

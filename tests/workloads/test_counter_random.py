@@ -2,9 +2,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from hetgym.compilation import kernel
 from hetgym.workloads.counter_random import random_integer, random_stream, random_uniform
-from numpy.typing import NDArray
 
 COUNT = 100_000
 

@@ -3,12 +3,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hetgym import HetgymError
-from hetgym.workloads import CanonicalGraph, RandomGraphs, TaskGraph, WorkflowFile, random_task_graph, write_wfformat
-from hetgym.workloads.task_graph import GraphArrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from hetgym import HetgymError
+from hetgym.workloads import CanonicalGraph, RandomGraphs, TaskGraph, WorkflowFile, random_task_graph, write_wfformat
+from hetgym.workloads.task_graph import GraphArrays
 
 
 def bits(graph: TaskGraph) -> tuple[bytes, bytes, bytes]:

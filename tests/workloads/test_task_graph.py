@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hetgym import HetgymError
 from hetgym.workloads import CANONICAL_GRAPHS, TaskGraph
 from hetgym.workloads.task_graph import edges_from

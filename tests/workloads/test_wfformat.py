@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hetgym import HetgymError
 from hetgym.workloads import TaskGraph, read_wfformat, write_wfformat
 

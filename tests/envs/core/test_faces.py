@@ -10,6 +10,9 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from numpy.typing import NDArray
+from sb3_contrib.common.maskable.utils import get_action_masks
+
 from hetgym import HetgymError
 from hetgym.agents import make_policy
 from hetgym.agents.heuristics.list_schedulers import heft
@@ -19,8 +22,6 @@ from hetgym.envs.core.simulator import Arrays
 from hetgym.envs.core.vector import BatchedEnv
 from hetgym.envs.task_graph.instance import Instance
 from hetgym.workloads import RandomGraphs, TaskGraph, random_task_graph
-from numpy.typing import NDArray
-from sb3_contrib.common.maskable.utils import get_action_masks
 
 ENV = "hetgym/TaskGraphPlan-v0"
 SEED = 11

@@ -3,14 +3,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
-from hetgym.agents.networks import NetworkSettings
-from hetgym.agents.ppo import CandidatePolicy
-from hetgym.envs import make_sb3
-from hetgym.envs.task_graph.features import SCHEMA
 from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+
+from hetgym.agents.networks import NetworkSettings
+from hetgym.agents.ppo import CandidatePolicy
+from hetgym.envs import make_sb3
+from hetgym.envs.task_graph.features import SCHEMA
 
 ENV = "hetgym/TaskGraphPlan-v0"
 SETTING: dict[str, Any] = {"scenario": "random", "num_tasks": 5, "num_devices": 2, "ready_window": 2, "pool": 4}

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from hetgym.agents import make_policy
 from hetgym.agents.heuristics.list_schedulers import StaticScheduler
 from hetgym.compilation import kernel
@@ -10,7 +12,6 @@ from hetgym.envs.task_graph.instance import Instance, Instances, problem_at
 from hetgym.envs.task_graph.list_scheduling import Draft, prepare
 from hetgym.evaluate import evaluate
 from hetgym.workloads import CANONICAL_GRAPHS
-from numpy.typing import NDArray
 
 MAKESPANS = [
     ("heft-paper", "heft", 80),

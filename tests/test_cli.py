@@ -1,0 +1,134 @@
+"""The command: what it prints, what it writes, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hetgym.cli import main
+from hetgym.workloads import TaskGraph, write_wfformat
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> Path:
+    path = tmp_path / "chain.json"
+    write_wfformat(TaskGraph("chain", ("cpu",), [[3.0], [2.0]], [[0], [1]], [1e6], ("first", "second")), path)
+    return path
+
+
+def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list", "--json"])
+    listed = json.loads(capsys.readouterr().out)
+    assert {"random", "heft-paper", "peft-paper"} <= set(listed["scenarios"])
+    assert {"heft", "peft", "min-min", "mct", "random"} <= set(listed["policies"])
+    assert {"heft-paper", "peft-paper", "four-workers"} <= set(listed["platforms"])
+    assert listed["environments"] == {"hetgym/TaskGraphPlan-v0": ""}
+    assert all(listed["policies"].values())
+    main(["list", "platforms"])
+    shown = capsys.readouterr().out
+    assert "four-workers" in shown
+    assert "scenarios" not in shown
+
+
+def test_evaluate_prints_a_table_and_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    csv, gantt = tmp_path / "deep" / "results.csv", tmp_path / "schedule.png"
+    main(["evaluate", "--scenario", "heft-paper", "--policies", "heft,min-min", "--episodes", "1",
+          "--csv", str(csv), "--gantt", str(gantt), "--gantt-policy", "min-min"])  # fmt: skip
+    assert "min-min" in capsys.readouterr().out
+    assert pd.read_csv(csv)["makespan"].tolist() == [80.0, 76.0]
+    assert gantt.read_bytes().startswith(PNG)
+    assert {path.name for path in tmp_path.iterdir()} == {"deep", "schedule.png"}
+
+
+def test_evaluate_json_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", "--scenario", "peft-paper", "--policies", "peft,heft", "--episodes", "1", "--json"])
+    content = json.loads(capsys.readouterr().out)
+    assert [row["mean"] for row in content["summary"]] == [122.0, 133.0]
+    assert content["summary"][0]["low"] is None
+
+
+def test_evaluate_takes_a_workflow_and_another_platform(workflow: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", "--scenario", str(workflow), "--policies", "heft", "--episodes", "1", "--json"])
+    # Both tasks on the 3.0 GHz worker, 1.25 times the reference clock.
+    assert json.loads(capsys.readouterr().out)["summary"][0]["mean"] == pytest.approx(5.0 / 1.25)
+
+
+def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    main(["train", "--steps", "200", "--num-envs", "4", "--rollout", "20", "--hidden", "8", "--rounds", "1",
+          "--held-out", "4", "--output", str(run), "--set", "num_tasks=5", "num_devices=2"])  # fmt: skip
+    assert (run / "curve.png").read_bytes().startswith(PNG)
+    assert str(run) in capsys.readouterr().out
+    main(["evaluate", "--policies", f"heft,ppo:{run}", "--episodes", "3", "--json"])
+    assert len(json.loads(capsys.readouterr().out)["summary"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "--scenario", "nope"], "unknown scenario 'nope'"),
+        (["evaluate", "--policies", "nope"], "unknown policy 'nope'"),
+        (["evaluate", "--policies", "ppo:/nowhere"], "no checkpoint here"),
+        (["evaluate", "--policies", "no.such.module:thing"], "no.such.module"),
+        (["evaluate", "--set", "num_tasks=0"], "num_tasks"),
+        (["evaluate", "--set", "num_tasks=[1"], "num_tasks"),
+        (["evaluate", "--metric", "fame"], "metric"),
+        (["evaluate", "--scenario", "nowhere.json"], "nowhere.json"),
+        (["evaluate", "--scenario", "nowhere.yaml"], "nowhere.yaml"),
+        (["evaluate", "--episodes", "2", "--gantt", "x.png", "--gantt-episode", "2"], "gantt_episode"),
+        (["evaluate", "--episodes", "1", "--policies", "heft", "--gantt", "x.docx"], "x.docx"),
+        (["train", "--steps", "-1"], "steps"),
+    ],
+)
+def test_bad_input_gives_one_line_and_status_2(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("hetgym: error: ")
+    assert message in printed
+    assert "\n" not in printed
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "JSON"),
+        (lambda text: text.replace('"1.5"', '"1.4"'), "schemaVersion"),
+        (lambda text: text.replace('"runtimeInSeconds": 3.0', '"runtimeInSeconds": -3.0'), "runtimeInSeconds"),
+        (lambda text: text.replace('"parents": [\n      "first"', '"parents": [\n      "ghost"'), "ghost"),
+        (lambda text: text.replace('"parents": []', '"parents": ["second"]'), "cycle"),
+    ],
+)
+def test_broken_workflows_give_one_line_and_status_2(
+    workflow: Path, broken: object, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = workflow.read_text()
+    changed = broken(text)  # type: ignore[operator]
+    assert changed != text
+    workflow.write_text(changed)
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "--scenario", str(workflow), "--episodes", "1"])
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith(f"hetgym: error: {workflow}")
+    assert message in printed
+    assert "\n" not in printed
+
+
+def test_unknown_option_ends_with_status_2() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "--bogus", "1"])
+    assert ended.value.code == 2

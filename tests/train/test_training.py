@@ -1,0 +1,136 @@
+"""Training: it learns, it can be killed and resumed to the bit, and it refuses what does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from hetgym import HetgymError
+from hetgym.agents.checkpoint import load_card
+from hetgym.evaluate import evaluate
+from hetgym.evaluate.figures import training_curve
+from hetgym.train import TrainSettings, train
+from hetgym.train.settings import parse_changes
+
+SMALL = TrainSettings(
+    set=("num_tasks=10", "num_devices=3"), num_envs=16, rollout=20, hidden=16, rounds=1, evaluate_every=2, held_out=20
+)
+
+
+def test_training_improves_on_random_within_a_minute(tmp_path: Path) -> None:
+    settings = replace(SMALL, output=tmp_path, num_envs=64, steps=20_000, held_out=50, evaluate_every=5)
+    run = train(settings)
+    curve = pd.read_csv(run / "curve.csv")
+    assert curve["steps"].iloc[-1] >= 20_000
+    table = evaluate("random", ["random", f"ppo:{run}"], episodes=100, num_tasks=10, num_devices=3)
+    mean = table.groupby("policy")["makespan"].mean()
+    assert mean[f"ppo:{run}"] < 0.75 * mean["random"]
+    assert load_card(run / "best").results["return"] == curve["return"].max()
+    assert training_curve(run).axes[0].lines[0].get_xdata()[-1] == curve["steps"].iloc[-1]
+    assert list(run.glob("events.out.tfevents.*"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(replace(SMALL, output=tmp_path_factory.mktemp("whole"), steps=2_400))
+
+
+def test_same_seed_gives_the_same_bits(whole: Path, tmp_path: Path) -> None:
+    again = train(replace(SMALL, output=tmp_path, steps=2_400))
+    assert (again / "curve.csv").read_text() == (whole / "curve.csv").read_text()
+    assert_same_tensors(whole, again, "policy")
+    assert_same_tensors(whole, again, "training")
+
+
+def test_resumed_run_equals_an_uninterrupted_one(whole: Path, tmp_path: Path) -> None:
+    train(replace(SMALL, output=tmp_path, steps=1_100))
+    resumed = train(replace(SMALL, output=tmp_path, steps=2_400, resume=True))
+    assert_same_tensors(whole, resumed, "policy")
+    assert_same_tensors(whole, resumed, "training")
+    steps = pd.read_csv(resumed / "curve.csv")["steps"]
+    assert steps.is_monotonic_increasing
+    assert steps.is_unique
+
+
+def test_resuming_a_finished_run_changes_nothing(whole: Path) -> None:
+    before = (whole / "curve.csv").read_text()
+    train(replace(SMALL, output=whole, steps=2_400, resume=True))
+    assert (whole / "curve.csv").read_text() == before
+
+
+def test_other_seed_gives_other_weights(whole: Path, tmp_path: Path) -> None:
+    other = train(replace(SMALL, output=tmp_path, steps=320, seed=1))
+    name = "score.weight"
+    assert not np.array_equal(weights(other)[name], weights(whole)[name])
+
+
+def test_card_tells_how_it_was_made(whole: Path) -> None:
+    card = load_card(whole / "last")
+    assert card.steps == 2_560  # whole rollouts of 320
+    assert card.scenario["workload"]["num_tasks"] == 10
+    assert card.versions["torch"]
+    assert card.network.hidden == 16
+    assert card.settings["learning_rate"] == SMALL.learning_rate
+
+
+def test_checkpoint_interrupted_while_it_was_replaced_is_found(tmp_path: Path) -> None:
+    run = train(replace(SMALL, output=tmp_path, steps=320))
+    (run / "last").rename(run / ".last.previous")  # killed between the two renames
+    assert train(replace(SMALL, output=tmp_path, steps=640, resume=True)) == run
+    assert load_card(run / "last").steps == 640
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps: must be at least 1 (given: 0)"),
+        ({"gamma": 1.5}, "gamma: must be above 0 and at most 1"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"num_envs": 1, "rollout": 1}, "rollout: must hold at least 2 decisions"),
+        ({"set": ("num_tasks",)}, "'num_tasks' is not of the form NAME=VALUE"),
+        ({"set": ("colour=red",)}, "'colour'"),
+        ({"set": ("num_tasks=-3",)}, "num_tasks"),
+        ({"scenario": "nowhere"}, "unknown scenario 'nowhere'"),
+        ({"reward": "fame"}, "unknown reward 'fame'"),
+        ({"resume": True}, "no checkpoint here"),
+        ({"device": "cuda"}, "cuda"),
+    ],
+)
+def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    import torch
+
+    if change.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(HetgymError) as caught:
+        train(replace(SMALL, output=tmp_path, **change))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_resume_with_other_settings_is_refused(whole: Path) -> None:
+    with pytest.raises(HetgymError, match="cannot resume with hidden = 8: the run was started with 16"):
+        train(replace(SMALL, output=whole, steps=5_000, resume=True, hidden=8))
+
+
+def test_changes_are_read_as_yaml() -> None:
+    assert parse_changes(["num-tasks=50", "ccr=0.5", "platform=four-workers"]) == {
+        "num_tasks": 50,
+        "ccr": 0.5,
+        "platform": "four-workers",
+    }
+
+
+def weights(run: Path) -> dict[str, np.ndarray]:
+    return load_file(run / "last" / "policy.safetensors")
+
+
+def assert_same_tensors(first: Path, second: Path, name: str) -> None:
+    one, two = (load_file(run / "last" / f"{name}.safetensors") for run in (first, second))
+    assert one.keys() == two.keys()
+    for key, tensor in one.items():
+        np.testing.assert_array_equal(tensor, two[key], err_msg=key)

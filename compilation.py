@@ -6,8 +6,11 @@ after a hash of all sources that hold kernels.
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -25,14 +28,25 @@ _KERNEL_FOLDERS = ("workloads", "envs", "agents")
 
 @cache
 def cache_folder() -> Path:
-    """Returns the folder of compiled kernels; ``NUMBA_CACHE_DIR`` moves its parent."""
+    """Returns the folder of compiled kernels, made if need be.
+
+    It is in the user's cache, or where ``NUMBA_CACHE_DIR`` says; where that cannot be written, in the folder for
+    temporary files.
+    """
     root = Path(__file__).parent
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for folder in _KERNEL_FOLDERS:
         for source in sorted((root / folder).rglob("*.py")):
             digest.update(source.read_bytes())
-    parent = os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("hetgym") / "kernels"
-    return Path(parent) / digest.hexdigest()[:16]
+    name = digest.hexdigest()[:16]
+    parents = [Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("hetgym") / "kernels")]
+    parents.append(Path(tempfile.gettempdir()) / f"hetgym-kernels-{getpass.getuser()}")
+    for parent in parents:
+        with contextlib.suppress(OSError):
+            (parent / name).mkdir(parents=True, exist_ok=True)
+            if os.access(parent / name, os.W_OK):
+                return parent / name
+    raise OSError(f"no folder for compiled kernels can be written: tried {', '.join(map(str, parents))}")
 
 
 def _compile(function: Function, **options: bool) -> Function:

@@ -11,6 +11,7 @@ import pandas as pd
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ...errors import HetgymError, unknown_name
 from .presentation import Presentation, copy_of, rows_of
 from .scenario import Scenario, load_scenario
 from .simulator import Simulator
@@ -39,7 +40,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
     ) -> None:
         """Prepares the environment; see the family's class."""
         if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode: must be None or 'rgb_array', not {render_mode!r}")
+            raise HetgymError(f"render_mode: must be None or 'rgb_array' (given: {render_mode!r})")
         self.scenario = load_scenario(scenario, **overrides)
         self.simulator: Simulator = self.scenario.simulator(1, reward)
         self.render_mode = render_mode
@@ -62,7 +63,8 @@ class SingleEnv(gymnasium.Env[Any, Any]):
             options: ``{"instance": ...}`` plays a given instance.
         """
         super().reset(seed=seed)
-        given = None if not options or "instance" not in options else [options["instance"]]
+        instance = given_instance(options)
+        given = None if instance is None else [instance]
         self.simulator.swap_buffers()
         if seed is None and self._seed_known:
             self.simulator.restart(np.zeros(1, np.int64), given)
@@ -99,6 +101,18 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         if self.render_mode is None:
             return None
         return picture(self.simulator, 0)
+
+
+def given_instance(options: dict[str, Any] | None) -> Any:
+    """Returns what ``reset`` was asked to play, None for nothing in particular.
+
+    Raises:
+        HetgymError: If there are other options.
+    """
+    unknown = sorted(set(options or {}) - {"instance"})
+    if unknown:
+        raise unknown_name("option of reset", unknown[0], ["instance"])
+    return (options or {}).get("instance")
 
 
 def picture(simulator: Simulator, row: int) -> NDArray[np.uint8]:

@@ -11,10 +11,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from ...errors import HetgymError
 from .presentation import Presentation, copy_of, rows_of
 from .scenario import Scenario, load_scenario
 from .simulator import Simulator
-from .single import SEED_LIMIT, picture
+from .single import SEED_LIMIT, given_instance, picture
 
 
 class BatchedEnv(VectorEnv[Any, Any, Any]):
@@ -47,7 +48,9 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     ) -> None:
         """Prepares the environments; see the family's class."""
         if num_envs < 1:
-            raise ValueError(f"num_envs: must be at least 1, not {num_envs}")
+            raise HetgymError(f"num_envs: must be at least 1 (given: {num_envs})")
+        if render_mode not in (None, "rgb_array"):
+            raise HetgymError(f"render_mode: must be None or 'rgb_array' (given: {render_mode!r})")
         self.scenario = load_scenario(scenario, **overrides)
         self.simulator: Simulator = self.scenario.simulator(num_envs, reward)
         self.num_envs = num_envs
@@ -143,11 +146,11 @@ def _masked(name: str, value: Any, mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _instances(options: dict[str, Any] | None, num_envs: int) -> list[Any] | None:
-    if not options or "instance" not in options:
+    given = given_instance(options)
+    if given is None:
         return None
-    given = options["instance"]
     if not isinstance(given, list | tuple):
         return [given] * num_envs
     if len(given) != num_envs:
-        raise ValueError(f"options['instance']: {len(given)} instances for {num_envs} environments")
+        raise HetgymError(f"instance: {len(given)} instances for {num_envs} environments")
     return list(given)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from .instance import Instance
 from .schedule import Schedule
 
-MOST_LABELS = 60
+LETTER_WIDTH = 0.009
+"""A letter's share of the chart's width; names that are wider than their bar are left out."""
 
 
 def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> Figure:
@@ -26,13 +27,12 @@ def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> F
     figure = Figure(figsize=(10, 1.2 + 0.55 * len(devices)), layout="constrained")
     axes = figure.add_subplot()
     colours = mpl.colormaps["tab20"]
-    labelled = len(schedule.sequence) <= MOST_LABELS
     for task in schedule.sequence.tolist():
         device, start = int(schedule.device[task]), float(schedule.start[task])
         width = float(schedule.finish[task]) - start
         axes.barh(device, width, left=start, height=0.7, color=colours(task % 20), edgecolor="white", linewidth=0.5)
-        if labelled:
-            name = instance.graph.task_names[task]
+        name = instance.graph.task_names[task]
+        if width >= LETTER_WIDTH * len(name) * schedule.makespan:
             axes.text(start + width / 2, device, name, ha="center", va="center", fontsize=7, clip_on=True)
     axes.add_collection(LineCollection(_transfers(instance, schedule), colors="0.35", linewidths=0.6, alpha=0.6))
     axes.set_yticks(range(len(devices)), [device.name for device in devices])

@@ -42,9 +42,8 @@ class SB3VecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """Begins an episode in every environment: episode 0 of the seeds of `seed`, or the next."""
-        self.simulator.swap_buffers()
         if self._seed_known and self._seeds[0] is None:
-            self.simulator.restart(np.arange(self.num_envs))
+            self.simulator.reset_to_next()
         else:
             drawn = np.random.default_rng().integers(SEED_LIMIT, size=self.num_envs).tolist()
             seeds = [new if old is None else old for old, new in zip(self._seeds, drawn, strict=True)]

@@ -66,11 +66,10 @@ class Scenario(BaseModel, ABC):
         """
         if not changes:
             return self
-        content = self.model_dump(exclude_unset=True)
+        content = self.model_dump()
         known = {field: content for field in type(self).model_fields if field not in ("name", "family")}
         for section in self.sections():
-            part = content.setdefault(section, {})
-            known |= {field: part for field in type(getattr(self, section)).model_fields if field != "kind"}
+            known |= {field: content[section] for field in type(getattr(self, section)).model_fields if field != "kind"}
         for field, value in changes.items():
             if field not in known:
                 raise unknown_name(f"setting of scenario {self.name!r}:", field, sorted(known))

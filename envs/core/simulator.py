@@ -11,6 +11,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ...errors import HetgymError
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -134,6 +136,7 @@ class Simulator(ABC):
         self.outcome = np.zeros(num_envs, OUTCOME)
         self.buffers: tuple[Arrays, Arrays] = (self._buffer(), self._buffer())
         self._current = 0
+        self._begun = False
 
     def _buffer(self) -> Arrays:
         return {
@@ -150,35 +153,67 @@ class Simulator(ABC):
         """Begins episode 0 of every environment.
 
         Args:
-            seeds: One for each environment.
+            seeds: One for each environment, zero or more.
+            instances: Instances to play instead of those of the seeds, one for each environment.
+
+        Raises:
+            HetgymError: If a seed is negative, or there are not as many as environments.
+        """
+        given = np.asarray(seeds)
+        if given.shape != (self.num_envs,) or given.dtype.kind not in "iu" or (given < 0).any():
+            raise HetgymError(f"seed: must be {self.num_envs} integers, zero or more (given: {seeds})")
+        accepted = self._accept(instances)
+        self.seeds[:] = given
+        self.episodes[:] = 0
+        self._begin_all(accepted)
+
+    def reset_to_next(self, instances: Sequence[Any] | None = None) -> None:
+        """Begins the next episode of every environment.
+
+        Args:
             instances: Instances to play instead of those of the seeds, one for each environment.
         """
-        self.seeds[:] = seeds
-        self.episodes[:] = 0
+        accepted = self._accept(instances)
+        self.episodes += 1
+        self._begin_all(accepted)
+
+    def _begin_all(self, instances: Sequence[Any] | None) -> None:
+        # The other buffer: what was last shown stays valid.
+        self._current = 1 - self._current
+        self._begun = True
         self._begin(np.arange(self.num_envs), instances)
 
-    def restart(self, rows: NDArray[np.int64], instances: Sequence[Any] | None = None) -> None:
-        """Begins the next episode of some environments.
+    def restart(self, rows: NDArray[np.int64]) -> None:
+        """Begins the next episode of environments whose episode has ended, in place of its last observation.
 
         Args:
             rows: Which environments.
-            instances: Instances to play instead of those of the seeds, one for each row.
         """
         self.episodes[rows] += 1
-        self._begin(rows, instances)
+        self._begin(rows, None)
 
     def step(self, actions: NDArray[np.int64]) -> None:
         """Takes one decision in every environment whose episode goes on.
 
         Args:
             actions: int64 (B,), candidates, or what the family's ``name_action`` returned.
-        """
-        self._current = 1 - self._current
-        self._advance(np.asarray(actions, np.int64))
 
-    def swap_buffers(self) -> None:
-        """Makes the next observation go to the other set of arrays, as before a reset of all environments."""
+        Raises:
+            HetgymError: If there are not as many integers as environments, or no episode has begun.
+        """
+        actions = np.asarray(actions)
+        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
+            raise HetgymError(
+                f"actions: must be integers of the shape ({self.num_envs},), not {actions.dtype} {actions.shape}"
+            )
+        if not self._begun:
+            raise HetgymError("step: no episode has begun; call reset first")
         self._current = 1 - self._current
+        self._advance(actions.astype(np.int64, copy=False))
+
+    @abstractmethod
+    def _accept(self, instances: Sequence[Any] | None) -> Sequence[Any] | None:
+        """Returns given instances as the family keeps them; raises before anything has changed if one is not right."""
 
     @abstractmethod
     def _begin(self, rows: NDArray[np.int64], instances: Sequence[Any] | None) -> None:

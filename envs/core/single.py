@@ -65,9 +65,8 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         instance = given_instance(options)
         given = None if instance is None else [instance]
-        self.simulator.swap_buffers()
         if seed is None and self._seed_known:
-            self.simulator.restart(np.zeros(1, np.int64), given)
+            self.simulator.reset_to_next(given)
         else:
             self.simulator.reset([int(self.np_random.integers(SEED_LIMIT)) if seed is None else seed], given)
             self._seed_known = True

@@ -79,9 +79,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         """
         super().reset(seed=seed if isinstance(seed, int) else None)
         given = _instances(options, self.num_envs)
-        self.simulator.swap_buffers()
         if seed is None and self._seed_known:
-            self.simulator.restart(np.arange(self.num_envs), given)
+            self.simulator.reset_to_next(given)
         else:
             if isinstance(seed, int):
                 seeds = list(range(seed, seed + self.num_envs))

@@ -18,7 +18,7 @@ from .state import Episode
 
 SCHEMA = ObservationSchema(
     candidates=(
-        Feature("wait", "1 for candidate 0, which waits; it is never allowed in Plan"),
+        Feature("wait", "1 for candidate 0, which waits, where it is allowed: in Plan after the end only"),
         Feature("start_gap", "earliest start, s, above the least of all candidates; / scale"),
         Feature("finish_gap", "earliest finish, s, above the least of all candidates; / scale"),
         Feature("device_gap", "earliest finish, s, above that on the task's best device; / scale"),
@@ -147,7 +147,6 @@ def _show_graph(problem: Problem, view: View) -> None:
     view.edges[:] = 0
     view.edge_features[:] = 0.0
     view.candidates[:] = 0.0
-    view.candidates[0, 0] = 1.0
     view.candidate_nodes[:] = view.nodes.shape[0]
     view.action_mask[:] = 0
     view.mark[0].slots = 0
@@ -273,6 +272,7 @@ def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:  #
         _hide(view, row)
     view.mark[0].slots = slots
     view.action_mask[0] = 1 if slots == 0 else 0
+    candidates[0, 0] = view.action_mask[0]
 
 
 @inner

@@ -124,11 +124,11 @@ class Instances(NamedTuple):
         room.put(0, instance)
         return room
 
-    def put(self, row: int, instance: Instance) -> None:
-        """Writes one instance into a row.
+    def check_fits(self, instance: Instance) -> None:
+        """Checks that there is room for an instance.
 
         Raises:
-            HetgymError: If it does not fit the bounds.
+            HetgymError: If it has more tasks or edges than the bounds, or not as many devices.
         """
         graph = instance.graph
         max_tasks, num_devices = self.graph.duration.shape[1:]
@@ -143,6 +143,10 @@ class Instances(NamedTuple):
                 f"platform {instance.platform.name!r} has {instance.platform.num_devices} devices; "
                 f"the scenario has {num_devices}"
             )
+
+    def put(self, row: int, instance: Instance) -> None:
+        """Writes one instance, which must fit, into a row."""
+        graph = instance.graph
         self.graph.num_tasks[row] = graph.num_tasks
         self.graph.num_edges[row] = graph.num_edges
         self.graph.duration[row, : graph.num_tasks] = instance.duration

@@ -288,15 +288,23 @@ class TaskGraphSimulator(Simulator):
         prepare(self.instances, self._draft, np.unique(slots[fresh]))
         self._drawn_seed[slots] = seeds
 
-    def _take(self, rows: IntArray, instances: Sequence[Instance | TaskGraph]) -> None:
-        """Makes the rows' episodes play given instances; a bare graph runs on the scenario's platform."""
-        slots = self._num_drawn + rows
-        for row, slot, problem in zip(rows.tolist(), slots.tolist(), instances, strict=True):
+    def _accept(self, instances: Sequence[Any] | None) -> list[Instance] | None:
+        if instances is None:
+            return None
+        accepted = []
+        for problem in instances:
             if not isinstance(problem, Instance | TaskGraph):
                 raise HetgymError(
                     f"instance: must be a hetgym Instance or TaskGraph, not {type(problem).__name__} ({problem!r})"
                 )
-            instance = problem if isinstance(problem, Instance) else Instance(problem, self.platform)
+            accepted.append(problem if isinstance(problem, Instance) else Instance(problem, self.platform))
+            self.instances.check_fits(accepted[-1])
+        return accepted
+
+    def _take(self, rows: IntArray, instances: Sequence[Instance]) -> None:
+        """Makes the rows' episodes play given instances."""
+        slots = self._num_drawn + rows
+        for row, slot, instance in zip(rows.tolist(), slots.tolist(), instances, strict=True):
             self.instances.put(slot, instance)
             self._given[row] = instance
         prepare(self.instances, self._draft, slots)
@@ -346,6 +354,7 @@ class TaskGraphSimulator(Simulator):
         self.episodes[:] = arrays["episodes"]
         rows = np.arange(self.num_envs)
         self._draw(rows)
+        self._begun = True
         for name, array in {"outcome": self.outcome, **self.state._asdict()}.items():
             array[...] = arrays[name]
         for view in self._views:

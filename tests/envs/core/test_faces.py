@@ -242,7 +242,7 @@ def test_given_instance_is_played(graph: TaskGraph | Instance) -> None:
     shown, _ = env.reset(seed=SEED, options={"instance": graph})
     num_tasks = Instance.of(graph).graph.num_tasks
     assert shown["counts"][0] == 3 + num_tasks
-    terminated, info = False, {}
+    terminated, info = False, dict[str, Any]()
     while not terminated:
         shown, _, terminated, _, info = env.step(allowed(shown["action_mask"][None], chance)[0])
     assert len(env.get_wrapper_attr("episode")()) == num_tasks

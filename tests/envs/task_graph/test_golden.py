@@ -23,12 +23,12 @@ MAKESPANS = [
     ("peft-paper", "min-min", 122),
 ]
 
-HEFT_SCHEDULE = {
-    0: [(1, 27, 40), (7, 57, 62)],
-    1: [(3, 18, 26), (5, 26, 42), (8, 56, 68), (9, 73, 80)],
-    2: [(0, 0, 9), (2, 9, 28), (4, 28, 38), (6, 38, 49)],
-}
-"""By device: (task, start, finish)."""
+HEFT_SCHEDULE = [
+    [(1, 27, 40), (7, 57, 62)],
+    [(3, 18, 26), (5, 26, 42), (8, 56, 68), (9, 73, 80)],
+    [(0, 0, 9), (2, 9, 28), (4, 28, 38), (6, 38, 49)],
+]
+"""By device, in order of time: (task, start, finish)."""
 
 HEFT_RANKS = [108, 77, 80, 80, 69, 63.333, 42.667, 35.667, 44.333, 14.667]
 
@@ -76,14 +76,9 @@ def test_evaluation(graph: str) -> None:
 
 def test_heft_schedule() -> None:
     schedule = scheduler("heft").schedule(CANONICAL_GRAPHS["heft-paper"]())
-    on = {
-        device: sorted(
-            ((task, schedule.start[task], schedule.finish[task]) for task in np.flatnonzero(schedule.device == device)),
-            key=lambda entry: entry[1],
-        )
-        for device in range(3)
-    }
-    assert on == HEFT_SCHEDULE
+    on_device = [sorted(np.flatnonzero(schedule.device == device), key=schedule.start.item) for device in range(3)]
+    found = [[(int(task), schedule.start[task], schedule.finish[task]) for task in tasks] for tasks in on_device]
+    assert found == HEFT_SCHEDULE
 
 
 def test_heft_ranks() -> None:

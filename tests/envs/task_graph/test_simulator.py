@@ -23,7 +23,11 @@ from hetgym.workloads import CANONICAL_GRAPHS, RandomGraphs, TaskGraph, random_t
 
 MOST_TASKS = 12
 Placement = Literal["insertion", "append"]
-CLOSE: dict[str, float] = {"rel": 1e-9, "abs": 1e-9}
+
+
+def close_to(wanted: float) -> Any:
+    return pytest.approx(wanted, rel=1e-9, abs=1e-9)
+
 
 few = settings(deadline=None, max_examples=200)
 
@@ -121,7 +125,7 @@ def test_random_play_follows_the_rules(placement: Placement, instance: Instance,
     np.testing.assert_allclose(schedule.finish, wanted.finish, rtol=1e-9, atol=1e-9)
     assert schedule.device.tolist() == wanted.device.tolist()
     assert checker.violations(instance, schedule) == []
-    assert simulator.metrics_of(0)["makespan"] == pytest.approx(wanted.makespan, **CLOSE)
+    assert simulator.metrics_of(0)["makespan"] == close_to(wanted.makespan)
 
 
 @placements
@@ -135,8 +139,8 @@ def test_rewards_add_up(placement: Placement, instance: Instance, seed: int) -> 
     assert metrics["heft_makespan"] == heft().schedule(instance).makespan
     unit = metrics["heft_makespan"] or 1.0
     wanted = -(metrics["makespan"] - metrics["lower_bound"]) / unit
-    assert sum(rewards) == pytest.approx(wanted, **CLOSE)
-    assert simulator.outcome["episode_return"][0] == pytest.approx(wanted, **CLOSE)
+    assert sum(rewards) == close_to(wanted)
+    assert simulator.outcome["episode_return"][0] == close_to(wanted)
     assert simulator.outcome["episode_length"][0] == len(rewards) == instance.graph.num_tasks
 
 
@@ -148,7 +152,7 @@ def test_reward_makespan_comes_at_the_end(instance: Instance, seed: int) -> None
     play_at_random(simulator, seed, lambda: rewards.append(simulator.outcome["reward"][0]))
     metrics = simulator.metrics_of(0)
     assert not any(rewards[:-1])
-    assert rewards[-1] == pytest.approx(-metrics["makespan"] / (metrics["heft_makespan"] or 1.0), **CLOSE)
+    assert rewards[-1] == close_to(-metrics["makespan"] / (metrics["heft_makespan"] or 1.0))
 
 
 @few
@@ -157,7 +161,7 @@ def test_bound_rises_to_the_makespan(instance: Instance, seed: int) -> None:
     simulator = begin(instance, "insertion")
     bounds = [simulator.metrics_of(0)["lower_bound"]]
     play_at_random(simulator, seed, lambda: bounds.append(simulator.state.status["bound"][0]))
-    assert bounds[0] == pytest.approx(lower_bound(instance), **CLOSE)
+    assert bounds[0] == close_to(lower_bound(instance))
     assert bounds[-1] == simulator.metrics_of(0)["makespan"]
     assert (np.diff(bounds) >= -1e-9 * bounds[-1]).all()
 
@@ -165,18 +169,14 @@ def test_bound_rises_to_the_makespan(instance: Instance, seed: int) -> None:
 def lower_bound(instance: Instance) -> float:
     """The longest path at its best, with the transfer times between devices, or the least work shared evenly."""
     graph, platform, duration = instance.graph, instance.platform, instance.duration
+    latency, per_byte = platform.latency, platform.seconds_per_byte
     edges = list(zip(graph.edges.T.tolist(), graph.edge_bytes.tolist(), strict=True))
     devices = range(platform.num_devices)
 
     @cache
     def path(task: int, device: int) -> float:
         after = [
-            min(
-                platform.latency[device, other]
-                + size * platform.seconds_per_byte[device, other]
-                + path(receiver, other)
-                for other in devices
-            )
+            min(latency[device, other] + size * per_byte[device, other] + path(receiver, other) for other in devices)
             for (sender, receiver), size in edges
             if sender == task
         ]
@@ -193,7 +193,7 @@ def test_schedules_of_all_policies_are_right(instance: Instance, placement: Plac
         simulator = play_policy(name, instance, placement)
         schedule, metrics = simulator.schedule(0), simulator.metrics_of(0)
         assert checker.violations(instance, schedule) == []
-        assert schedule.makespan == pytest.approx(metrics["makespan"], **CLOSE)
+        assert schedule.makespan == close_to(metrics["makespan"])
         assert metrics["lower_bound"] <= metrics["makespan"] * (1 + 1e-9)
         policy = make_policy(name)
         if isinstance(policy, StaticScheduler):

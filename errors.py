@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
+from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 
@@ -27,6 +30,27 @@ def read_text(path: Path, what: str) -> str:
         raise HetgymError(f"{path}: cannot read this {what}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise HetgymError(f"{path}: this {what} is not UTF-8 text") from error
+    except ValueError as error:  # a NUL character in the path
+        raise HetgymError(f"{str(path)!r}: cannot read this {what}: {error}") from error
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """Returns the content of a YAML file.
+
+    Args:
+        path: The file.
+        what: What the file should be, for the message.
+
+    Raises:
+        HetgymError: If the file cannot be read, or is not YAML.
+    """
+    text = read_text(path, what)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise HetgymError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise HetgymError(f"{path}: not valid YAML: nested too deeply") from error
 
 
 def one_line(error: ValidationError, where: str) -> HetgymError:
@@ -39,10 +63,10 @@ def one_line(error: ValidationError, where: str) -> HetgymError:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "content"
     message = first["msg"].removeprefix("Value error, ")
-    given = first["input"]
-    shown = "" if isinstance(given, dict | list) else f" (given: {given!r})"
+    given = reprlib.repr(first["input"])
+    shown = "" if isinstance(first["input"], dict | list) or first["type"] == "json_invalid" else f" (given: {given})"
     more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
-    return HetgymError(f"{where}: {field}: {message}{shown}{more}")
+    return HetgymError(" ".join(f"{where}: {field}: {message}{shown}{more}".split()))
 
 
 def unknown_name(what: str, name: str, known: list[str]) -> HetgymError:

@@ -17,9 +17,18 @@ _ANY_FAMILY: dict[str, Callable[..., Policy]] = {"random": RandomPolicy}
 _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
     "task-graph": {
         "heft": list_schedulers.heft,
+        "cpop": list_schedulers.cpop,
         "peft": list_schedulers.peft,
+        "lookahead": list_schedulers.lookahead,
+        "dls": list_schedulers.dls,
+        "etf": list_schedulers.etf,
         "min-min": list_schedulers.min_min,
+        "max-min": list_schedulers.max_min,
+        "sufferage": list_schedulers.sufferage,
         "mct": list_schedulers.mct,
+        "met": list_schedulers.met,
+        "olb": list_schedulers.olb,
+        "fastest-node": list_schedulers.fastest_node,
     },
 }
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ..compilation import inner, kernel
-from ..errors import one_line, unknown_name
+from ..errors import HetgymError, one_line, unknown_name
 from .canonical import CANONICAL_GRAPHS
 from .counter_random import random_integer, random_stream, random_uniform
 from .task_graph import GraphArrays, IntArray, TaskGraph
@@ -157,7 +157,7 @@ class RandomGraphs(GraphSource):
     num_devices: Annotated[int, Field(ge=1, le=1_000)] = 4
     ccr: _NonNegative = 1.0
     shape: _Positive = 1.0
-    out_degree: Annotated[int, Field(ge=1)] = 4
+    out_degree: Annotated[int, Field(ge=1, le=10_000)] = 4
     heterogeneity: Annotated[float, Field(ge=0, le=2)] = 1.0
 
     @property
@@ -172,12 +172,12 @@ class RandomGraphs(GraphSource):
 
     @property
     def max_edges(self) -> int:
-        """One edge from the layer above for each task, and the drawn receivers."""
-        return self.num_tasks * (self.out_degree + 1)
+        """One edge from the layer above for each task, and the drawn receivers; or all pairs if they are fewer."""
+        return min(self.num_tasks * (self.out_degree + 1), self.num_tasks * (self.num_tasks - 1) // 2)
 
     def fill(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
         """Writes the graphs of several (seed, episode) into rows of an array."""
-        layer_end, room = np.empty((2, self.num_tasks), np.int64)
+        layer_end, room = np.empty((2, arrays.duration.shape[1]), np.int64)
         _fill_random(
             arrays, rows, seeds, episodes, layer_end, room, self.ccr, self.shape, self.out_degree, self.heterogeneity
         )
@@ -211,6 +211,8 @@ def random_task_graph(
     Raises:
         HetgymError: If an argument is out of range.
     """
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise HetgymError(f"random_task_graph: seed: must be an integer from 0 to 2^63 - 1 (given: {seed!r})")
     try:
         source = RandomGraphs(
             num_tasks=num_tasks,
@@ -261,7 +263,7 @@ def _fill_random(
 def _draw_layers(layer_end: IntArray, width: IntArray, shape: float, stream: np.uint64) -> None:
     """Writes for each task the first task of the next layer; tasks are numbered layer by layer."""
     num_tasks = layer_end.size
-    height = np.sqrt(num_tasks) / shape
+    height = min(np.sqrt(num_tasks) / shape, 2.0 * num_tasks)
     layers = int(height * (0.5 + random_uniform(stream, 0)) + 0.5)
     layers = min(max(layers, 1), num_tasks)
     for layer in range(layers):

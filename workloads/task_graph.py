@@ -142,12 +142,14 @@ class TaskGraph:
     def _array(self, field: str, value: ArrayLike, dtype: type, shape: tuple[int | str, ...]) -> NDArray[Any]:
         try:
             array = np.array(value)
-            if array.size == 0:
+            if array.size == 0 and array.ndim <= len(shape):
                 array = array.reshape([size if isinstance(size, int) else 0 for size in shape])
+            if array.dtype.kind == "c":
+                raise self._fail(f"{field}: must be real numbers")
             if dtype is np.int64 and array.size and array.dtype.kind not in "iu":
                 raise self._fail(f"{field}: must be integers, not {array.dtype}")
             array = array.astype(dtype)
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             if isinstance(error, HetgymError):
                 raise
             raise self._fail(f"{field}: not an array of numbers ({error})") from error
@@ -162,6 +164,12 @@ class TaskGraph:
     def _check_names(self) -> None:
         if len(self.task_names) != self.num_tasks:
             raise self._fail(f"task_names: {len(self.task_names)} names for {self.num_tasks} tasks")
+        for name in self.task_names:
+            if not isinstance(name, str) or not name:
+                raise self._fail(f"task_names: {name!r} is not a name")
+        if len(set(self.task_names)) < self.num_tasks:
+            twice = next(name for name in self.task_names if self.task_names.count(name) > 1)
+            raise self._fail(f"task_names: {twice!r} is given twice")
         if len(set(self.kinds)) != len(self.kinds):
             raise self._fail(f"kinds: a kind is named twice in {self.kinds}")
 
@@ -200,7 +208,8 @@ class TaskGraph:
         if has_cycle(self.num_tasks, source, target):
             cycle = nx.find_cycle(nx.DiGraph(list(zip(source.tolist(), target.tolist(), strict=True))))
             names = [self.task_names[task] for task, _ in cycle]
-            raise self._fail(f"edges: there is a cycle: {' -> '.join([*names, names[0]])}")
+            shown = [name if name.isprintable() else repr(name) for name in (*names, names[0])]
+            raise self._fail(f"edges: there is a cycle: {' -> '.join(shown)}")
 
     def _edge(self, edge: int) -> str:
         source, target = self.edges[:, edge]

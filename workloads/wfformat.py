@@ -101,10 +101,15 @@ def read_wfformat(path: str | Path, speedup: Mapping[str, float] | None = None) 
         raise one_line(error, str(path)) from error
     tasks = document.workflow.specification.tasks
     index = {task.id: position for position, task in enumerate(tasks)}
-    if len(index) < len(tasks):
-        raise HetgymError(f"{path}: specification.tasks: two tasks have the id {_first_repeated(tasks)!r}")
+    _refuse_repeated(path, "specification.tasks: two tasks have the id", [task.id for task in tasks])
     volume = _edge_bytes(path, tasks, index, _file_sizes(path, document.workflow.specification.files))
-    factors = {"cpu": 1.0, **(speedup or {})}
+    factors = {"cpu": 1.0}
+    for kind, factor in (speedup or {}).items():
+        if kind == "cpu" or not isinstance(factor, int | float) or not 0 < factor < float("inf"):
+            raise HetgymError(
+                f"{path}: speedup: {kind!r}: must be a kind besides 'cpu' and above 0 (given: {factor!r})"
+            )
+        factors[kind] = factor
     runtime = _reference_runtimes(path, tasks, document.workflow.execution)
     try:
         return TaskGraph(
@@ -119,9 +124,10 @@ def read_wfformat(path: str | Path, speedup: Mapping[str, float] | None = None) 
         raise HetgymError(f"{path}: {error}") from error
 
 
-def _first_repeated(tasks: list[_Task]) -> str:
-    seen: set[str] = set()
-    return next(task.id for task in tasks if task.id in seen or seen.add(task.id))  # type: ignore[func-returns-value]
+def _refuse_repeated(path: Path, what: str, names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        repeated = next(name for position, name in enumerate(names) if name in names[:position])
+        raise HetgymError(f"{path}: {what} {repeated!r}")
 
 
 def _file_sizes(path: Path, files: list[_File]) -> dict[str, float]:
@@ -158,6 +164,9 @@ def _edge_bytes(
 
 def _reference_runtimes(path: Path, tasks: list[_Task], execution: _Execution) -> np.ndarray:
     """Returns what each task would take on a core at the reference clock, float64 (T,), seconds."""
+    _refuse_repeated(path, "execution.tasks: two runs of the task", [run.id for run in execution.tasks])
+    names = [machine.nodeName for machine in execution.machines]
+    _refuse_repeated(path, "execution.machines: two machines are called", names)
     clock = {machine.nodeName: machine.cpu.speedInMHz * 1e6 for machine in execution.machines if machine.cpu.speedInMHz}
     runs = {run.id: run for run in execution.tasks}
     runtime = np.empty(len(tasks))
@@ -166,7 +175,7 @@ def _reference_runtimes(path: Path, tasks: list[_Task], execution: _Execution) -
             raise HetgymError(f"{path}: task {task.id!r}: execution.tasks has no runtimeInSeconds for it")
         run = runs[task.id]
         rates = [clock.get(machine, REFERENCE_CLOCK) for machine in run.machines] or [REFERENCE_CLOCK]
-        runtime[position] = run.runtimeInSeconds * (sum(rates) / len(rates)) / REFERENCE_CLOCK
+        runtime[position] = run.runtimeInSeconds * (sum(rates) / len(rates) / REFERENCE_CLOCK)
     return runtime
 
 
@@ -182,7 +191,7 @@ def write_wfformat(graph: TaskGraph, path: str | Path, created_at: datetime | No
         created_at: The file's date; now by default.
 
     Raises:
-        HetgymError: If a task cannot run on kind ``cpu``.
+        HetgymError: If a task cannot run on kind ``cpu``, or the file cannot be written.
     """
     if "cpu" not in graph.kinds or not np.isfinite(graph.duration[:, graph.kinds.index("cpu")]).all():
         raise HetgymError(
@@ -191,25 +200,29 @@ def write_wfformat(graph: TaskGraph, path: str | Path, created_at: datetime | No
     date = (created_at or datetime.now(UTC)).isoformat()
     runtime = graph.duration[:, graph.kinds.index("cpu")].tolist()
     names = graph.task_names
-    edges = [(names[source], names[target]) for source, target in graph.edges.T]
-    machine = "reference"
+    parents: dict[int, list[int]] = {task: [] for task in range(graph.num_tasks)}
+    children: dict[int, list[int]] = {task: [] for task in range(graph.num_tasks)}
+    for edge, (source, target) in enumerate(graph.edges.T.tolist()):
+        children[source].append(edge)
+        parents[target].append(edge)
+    source, target = graph.edges.tolist()
     specification = {
         "tasks": [
             {
                 "name": name,
                 "id": name,
-                "parents": [parent for parent, child in edges if child == name],
-                "children": [child for parent, child in edges if parent == name],
-                "inputFiles": [f"{parent}->{child}" for parent, child in edges if child == name],
-                "outputFiles": [f"{parent}->{child}" for parent, child in edges if parent == name],
+                "parents": [names[source[edge]] for edge in parents[task]],
+                "children": [names[target[edge]] for edge in children[task]],
+                "inputFiles": [f"edge-{edge}" for edge in parents[task]],
+                "outputFiles": [f"edge-{edge}" for edge in children[task]],
             }
-            for name in names
+            for task, name in enumerate(names)
         ],
         "files": [
-            {"id": f"{parent}->{child}", "sizeInBytes": round(size)}
-            for (parent, child), size in zip(edges, graph.edge_bytes.tolist(), strict=True)
+            {"id": f"edge-{edge}", "sizeInBytes": round(size)} for edge, size in enumerate(graph.edge_bytes.tolist())
         ],
     }
+    machine = "reference"
     execution = {
         "makespanInSeconds": sum(runtime),
         "executedAt": date,
@@ -227,5 +240,9 @@ def write_wfformat(graph: TaskGraph, path: str | Path, created_at: datetime | No
         "workflow": {"specification": specification, "execution": execution},
     }
     partial = Path(f"{path}.partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise HetgymError(f"{path}: cannot write this workflow: {error.strerror}") from error

@@ -99,9 +99,33 @@ def _heft(instances: Instances, n: int, draft: Draft) -> None:
 
 
 @kernel
+def _cpop(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.cpop(problem_at(instances, n), draft)
+
+
+@kernel
 def _peft(instances: Instances, n: int, draft: Draft) -> None:
     derive(instances, n, draft)
     list_scheduling.peft(problem_at(instances, n), draft)
+
+
+@kernel
+def _lookahead(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.lookahead(problem_at(instances, n), draft)
+
+
+@kernel
+def _dls(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.dls(problem_at(instances, n), draft)
+
+
+@kernel
+def _etf(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.etf(problem_at(instances, n), draft)
 
 
 @kernel
@@ -111,9 +135,39 @@ def _min_min(instances: Instances, n: int, draft: Draft) -> None:
 
 
 @kernel
+def _max_min(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.max_min(problem_at(instances, n), draft)
+
+
+@kernel
+def _sufferage(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.sufferage(problem_at(instances, n), draft)
+
+
+@kernel
 def _mct(instances: Instances, n: int, draft: Draft) -> None:
     derive(instances, n, draft)
     list_scheduling.mct(problem_at(instances, n), draft)
+
+
+@kernel
+def _met(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.met(problem_at(instances, n), draft)
+
+
+@kernel
+def _olb(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.olb(problem_at(instances, n), draft)
+
+
+@kernel
+def _fastest_node(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.fastest_node(problem_at(instances, n), draft)
 
 
 def heft() -> StaticScheduler:
@@ -124,12 +178,44 @@ def heft() -> StaticScheduler:
     return StaticScheduler("heft", _heft, insertion=True)
 
 
+def cpop() -> StaticScheduler:
+    """Returns CPOP: by upward plus downward rank, inserted; a critical path on one device.
+
+    Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206.
+    """
+    return StaticScheduler("cpop", _cpop, insertion=True)
+
+
 def peft() -> StaticScheduler:
     """Returns PEFT: by mean optimistic cost, inserted where finish plus optimistic cost is least.
 
     Arabnejad, Barbosa 2014, doi:10.1109/TPDS.2013.57.
     """
     return StaticScheduler("peft", _peft, insertion=True)
+
+
+def lookahead() -> StaticScheduler:
+    """Returns lookahead HEFT: by upward rank, inserted where the task's children finish first.
+
+    Bittencourt, Sakellariou, Madeira 2010, doi:10.1109/PDP.2010.56.
+    """
+    return StaticScheduler("lookahead", _lookahead, insertion=True)
+
+
+def dls() -> StaticScheduler:
+    """Returns DLS: the ready task and device of highest dynamic level, appended.
+
+    Sih, Lee 1993, doi:10.1109/71.207593.
+    """
+    return StaticScheduler("dls", _dls, insertion=False)
+
+
+def etf() -> StaticScheduler:
+    """Returns ETF: the ready task that can start first, appended; ties by static level.
+
+    Hwang, Chow, Anger, Lee 1989, doi:10.1137/0218016.
+    """
+    return StaticScheduler("etf", _etf, insertion=False)
 
 
 def min_min() -> StaticScheduler:
@@ -140,9 +226,49 @@ def min_min() -> StaticScheduler:
     return StaticScheduler("min-min", _min_min, insertion=False)
 
 
+def max_min() -> StaticScheduler:
+    """Returns Max-Min: of all ready tasks the one that finishes last on its best device, appended.
+
+    Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
+    """
+    return StaticScheduler("max-min", _max_min, insertion=False)
+
+
+def sufferage() -> StaticScheduler:
+    """Returns Sufferage: of all ready tasks the one that loses most on its second-best device, appended.
+
+    Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
+    """
+    return StaticScheduler("sufferage", _sufferage, insertion=False)
+
+
 def mct() -> StaticScheduler:
-    """Returns MCT: tasks in breadth-first order, appended where each finishes first.
+    """Returns MCT: in breadth-first order, appended where a task finishes first.
 
     Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
     """
     return StaticScheduler("mct", _mct, insertion=False)
+
+
+def met() -> StaticScheduler:
+    """Returns MET: in breadth-first order, appended to the device that runs a task fastest.
+
+    Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
+    """
+    return StaticScheduler("met", _met, insertion=False)
+
+
+def olb() -> StaticScheduler:
+    """Returns OLB: in breadth-first order, appended to the device that is free first.
+
+    Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
+    """
+    return StaticScheduler("olb", _olb, insertion=False)
+
+
+def fastest_node() -> StaticScheduler:
+    """Returns all tasks on the one device that runs them in least time, in breadth-first order.
+
+    A bar that cleverer schedulers can miss: Coleman, Krishnamachari 2025, doi:10.1109/IPDPS64566.2025.00014.
+    """
+    return StaticScheduler("fastest-node", _fastest_node, insertion=False)

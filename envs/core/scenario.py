@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ...errors import HetgymError, one_line, read_text, unknown_name
+from ...errors import HetgymError, one_line, read_yaml, unknown_name
 from .simulator import Simulator
 
 _FAMILIES: dict[str, type[Scenario]] = {}
@@ -119,10 +118,7 @@ def load_scenario(scenario: str | Path | Scenario, **overrides: Any) -> Scenario
 
 
 def _read_yaml(path: Path) -> Scenario:
-    try:
-        content = yaml.safe_load(read_text(path, "scenario"))
-    except yaml.YAMLError as error:
-        raise HetgymError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "scenario")
     family = content.get("family") if isinstance(content, dict) else None
     if not isinstance(family, str) or family not in _FAMILIES:
         raise HetgymError(f"{path}: family: must be one of {', '.join(_FAMILIES)} (given: {family!r})")

@@ -86,13 +86,15 @@ def clear(problem: Problem, plan: Plan) -> None:
 
 @inner
 def find_data_ready(problem: Problem, plan: Plan, task: int) -> None:
-    """Finds when all inputs of a task can be on each device; all its predecessors are decided."""
+    """Finds when all inputs of a task can be on each device, as far as its predecessors are decided."""
     lanes = plan.lanes
     for device in range(lanes.size):
         lanes[device].data_ready = 0.0
     for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
         edge = problem.edges[problem.edge_costs[entry].incoming]
         sender = plan.tasks[edge.source]
+        if sender.device < 0:
+            continue
         for device in range(lanes.size):
             arrival = sender.finish + transfer_time(problem, edge.bytes, sender.device, device)
             lanes[device].data_ready = max(lanes[device].data_ready, arrival)
@@ -114,9 +116,14 @@ def earliest_start(plan: Plan, device: int, ready: float, duration: float, inser
         return ready
     if not insertion:
         return float(available)
-    first = count - 1
-    while first > 0 and plan.intervals[device, first - 1].end > ready:
-        first -= 1
+    # The first interval that ends after the inputs are there.
+    first, behind = 0, count - 1
+    while first < behind:
+        middle = (first + behind) // 2
+        if plan.intervals[device, middle].end > ready:
+            behind = middle
+        else:
+            first = middle + 1
     time = ready
     for i in range(first, count):
         if time + duration <= plan.intervals[device, i].begin:
@@ -221,11 +228,123 @@ def schedule_by_priority(problem: Problem, draft: Draft, insertion: bool) -> Non
 
 
 @inner
-def heft(problem: Problem, draft: Draft) -> None:
-    """Heterogeneous earliest finish time: by upward rank, with insertion, on the device of earliest finish.
+def schedule_by_pair(problem: Problem, draft: Draft) -> None:
+    """Appends, again and again, the ready task to the device where its start plus outlook is least.
 
-    Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206.
+    Args:
+        problem: The instance.
+        draft: With ``priority`` and ``outlook`` set; of equal pairs the task of higher priority goes first. The
+            result is its ``plan``.
     """
+    plan, outlook = draft.plan, draft.outlook
+    num_ready = _start(problem, draft)
+    for step in range(problem.total[0].num_tasks):
+        best, best_position, best_device, best_start = np.inf, 0, 0, 0.0
+        for position in range(num_ready):
+            task = plan.tasks[position].ready
+            find_data_ready(problem, plan, task)
+            for device in range(problem.duration.shape[1]):
+                if problem.duration[task, device] < np.inf:
+                    start = max(plan.lanes[device].data_ready, plan.lanes[device].available)
+                    if start + outlook[task, device] < best:
+                        best, best_start = start + outlook[task, device], start
+                        best_position, best_device = position, device
+        task = plan.tasks[best_position].ready
+        remove_ready(plan, num_ready, best_position)
+        place(problem, plan, step, task, best_device, best_start)
+        num_ready = _release(problem, draft, task, num_ready - 1)
+
+
+@inner
+def schedule_by_task(problem: Problem, draft: Draft, sufferage: bool) -> None:
+    """Appends, again and again, one ready task to the device where it finishes first.
+
+    Args:
+        problem: The instance.
+        draft: With equal ``priority`` for all tasks, so that ready ones are listed by index; the result is its
+            ``plan``.
+        sufferage: Whether the task goes next that loses most on its second-best device (where it has only one,
+            that is infinite), or the one that finishes last.
+    """
+    plan = draft.plan
+    num_ready = _start(problem, draft)
+    for step in range(problem.total[0].num_tasks):
+        most, chosen, chosen_device, chosen_start = -np.inf, 0, 0, 0.0
+        for position in range(num_ready):
+            task = plan.tasks[position].ready
+            find_data_ready(problem, plan, task)
+            best, second, best_device, best_start = np.inf, np.inf, 0, 0.0
+            for device in range(problem.duration.shape[1]):
+                start = max(plan.lanes[device].data_ready, plan.lanes[device].available)
+                finish = start + problem.duration[task, device]
+                if finish < best:
+                    second = best
+                    best, best_device, best_start = finish, device, start
+                else:
+                    second = min(second, finish)
+            value = second - best if sufferage else best
+            if value > most:
+                most, chosen, chosen_device, chosen_start = value, position, best_device, best_start
+        task = plan.tasks[chosen].ready
+        remove_ready(plan, num_ready, chosen)
+        place(problem, plan, step, task, chosen_device, chosen_start)
+        num_ready = _release(problem, draft, task, num_ready - 1)
+
+
+@inner
+def _prefer_breadth_first(problem: Problem, draft: Draft) -> None:
+    """Makes a first-in-first-out queue of the list of ready tasks."""
+    for position in range(problem.total[0].num_tasks):
+        draft.priority[problem.tasks[position].order] = -position
+
+
+@inner
+def _prefer_only(problem: Problem, draft: Draft, task: int, device: int) -> None:
+    """Leaves one device to a task."""
+    for other in range(problem.duration.shape[1]):
+        draft.outlook[task, other] = 0.0 if other == device else np.inf
+
+
+@inner
+def _fastest_device(problem: Problem, task: int) -> int:
+    fastest = 0
+    for device in range(1, problem.duration.shape[1]):
+        if problem.duration[task, device] < problem.duration[task, fastest]:
+            fastest = device
+    return fastest
+
+
+@inner
+def _median_duration(problem: Problem, draft: Draft, task: int) -> float:
+    """Returns the median over the devices that can run a task, seconds."""
+    room, count = draft.plan.lanes, 0
+    for device in range(problem.duration.shape[1]):
+        duration = problem.duration[task, device]
+        if duration < np.inf:
+            position = count
+            while position > 0 and room[position - 1].busy > duration:
+                room[position].busy = room[position - 1].busy
+                position -= 1
+            room[position].busy = duration
+            count += 1
+    return 0.5 * float(room[(count - 1) // 2].busy + room[count // 2].busy)
+
+
+@inner
+def _static_levels(problem: Problem, draft: Draft) -> None:
+    """Sets ``priority`` to the static level: the longest path of median durations to an exit, without transfers."""
+    level, tasks = draft.priority, problem.tasks
+    for position in range(problem.total[0].num_tasks - 1, -1, -1):
+        task = tasks[position].order
+        longest = 0.0
+        for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
+            longest = max(longest, level[problem.edges[edge].target])
+        level[task] = _median_duration(problem, draft, task) + longest
+
+
+@inner
+def heft(problem: Problem, draft: Draft) -> None:
+    """By upward rank, inserted where a task finishes first."""
     draft.outlook[:] = 0.0
     for task in range(problem.total[0].num_tasks):
         draft.priority[task] = problem.upward_rank[task]
@@ -234,10 +353,7 @@ def heft(problem: Problem, draft: Draft) -> None:
 
 @inner
 def peft(problem: Problem, draft: Draft) -> None:
-    """Predict earliest finish time: the ready task of highest mean OCT, where finish plus OCT is least, inserted.
-
-    Arabnejad, Barbosa 2014, doi:10.1109/TPDS.2013.57.
-    """
+    """By mean optimistic cost, inserted where finish plus optimistic cost is least."""
     num_devices = problem.duration.shape[1]
     ranks.optimistic_cost(problem, True, draft.outlook)
     for task in range(problem.total[0].num_tasks):
@@ -248,39 +364,212 @@ def peft(problem: Problem, draft: Draft) -> None:
 
 
 @inner
-def mct(problem: Problem, draft: Draft) -> None:
-    """Minimum completion time: tasks in breadth-first order, appended where they finish first.
+def cpop(problem: Problem, draft: Draft) -> None:
+    """By upward plus downward rank, inserted; the tasks of a critical path all on the device that suits it best."""
+    tasks, priority, outlook = problem.tasks, draft.priority, draft.outlook
+    num_tasks, num_devices = problem.total[0].num_tasks, problem.duration.shape[1]
+    outlook[:] = 0.0
+    ranks.downward_rank(problem, priority)
+    for task in range(num_tasks):
+        priority[task] += problem.upward_rank[task]
+    entry = -1
+    for task in range(num_tasks):
+        is_entry = tasks[task].in_begin == tasks[task + 1].in_begin
+        if is_entry and (entry < 0 or priority[task] > priority[entry]):
+            entry = task
+    least, suited = np.inf, -1
+    for device in range(num_devices):
+        total, task = 0.0, entry
+        while task >= 0:
+            total += problem.duration[task, device]
+            task = _critical_successor(problem, priority, task)
+        if total < least:
+            least, suited = total, device
+    task = entry
+    while task >= 0 and suited >= 0:
+        _prefer_only(problem, draft, task, suited)
+        task = _critical_successor(problem, priority, task)
+    schedule_by_priority(problem, draft, True)
 
-    Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
-    """
-    draft.outlook[:] = 0.0
-    for position in range(problem.total[0].num_tasks):
-        draft.priority[problem.tasks[position].order] = -position
-    schedule_by_priority(problem, draft, False)
+
+@inner
+def _critical_successor(problem: Problem, priority: FloatArray, task: int) -> int:
+    """Returns the next task of a critical path, -1 after the last."""
+    chosen = -1
+    for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
+        receiver = problem.edges[edge].target
+        if chosen < 0 or priority[receiver] > priority[chosen]:
+            chosen = receiver
+    return chosen
 
 
 @inner
 def min_min(problem: Problem, draft: Draft) -> None:
-    """Min-Min: of all ready tasks the one that can finish first, appended on that device.
-
-    Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
-    """
-    plan = draft.plan
+    """Of all ready tasks the one that can finish first, appended."""
     draft.priority[:] = 0.0
+    for task in range(problem.total[0].num_tasks):
+        for device in range(problem.duration.shape[1]):
+            draft.outlook[task, device] = problem.duration[task, device]
+    schedule_by_pair(problem, draft)
+
+
+@inner
+def max_min(problem: Problem, draft: Draft) -> None:
+    """Of all ready tasks the one that finishes last on its best device, appended there."""
+    draft.priority[:] = 0.0
+    schedule_by_task(problem, draft, False)
+
+
+@inner
+def sufferage(problem: Problem, draft: Draft) -> None:
+    """Of all ready tasks the one that loses most on its second-best device, appended to its best."""
+    draft.priority[:] = 0.0
+    schedule_by_task(problem, draft, True)
+
+
+@inner
+def etf(problem: Problem, draft: Draft) -> None:
+    """The ready task that can start first, appended; of equals the one of highest static level."""
+    _static_levels(problem, draft)
+    draft.outlook[:] = 0.0
+    schedule_by_pair(problem, draft)
+
+
+@inner
+def dls(problem: Problem, draft: Draft) -> None:
+    """The ready task and device of highest dynamic level, appended."""
+    _static_levels(problem, draft)
+    for task in range(problem.total[0].num_tasks):
+        median = _median_duration(problem, draft, task)
+        for device in range(problem.duration.shape[1]):
+            draft.outlook[task, device] = problem.duration[task, device] - median - draft.priority[task]
+    draft.priority[:] = 0.0
+    schedule_by_pair(problem, draft)
+
+
+@inner
+def mct(problem: Problem, draft: Draft) -> None:
+    """In breadth-first order, appended where a task finishes first."""
+    draft.outlook[:] = 0.0
+    _prefer_breadth_first(problem, draft)
+    schedule_by_priority(problem, draft, False)
+
+
+@inner
+def met(problem: Problem, draft: Draft) -> None:
+    """In breadth-first order, appended to the device that runs a task fastest."""
+    for task in range(problem.total[0].num_tasks):
+        _prefer_only(problem, draft, task, _fastest_device(problem, task))
+    _prefer_breadth_first(problem, draft)
+    schedule_by_priority(problem, draft, False)
+
+
+@inner
+def fastest_node(problem: Problem, draft: Draft) -> None:
+    """In breadth-first order on the one device that runs all tasks in least time; where it cannot run one, as MET."""
+    num_tasks = problem.total[0].num_tasks
+    least, fastest = np.inf, -1
+    for device in range(problem.duration.shape[1]):
+        total = 0.0
+        for task in range(num_tasks):
+            total += problem.duration[task, device]
+        if total < least:
+            least, fastest = total, device
+    for task in range(num_tasks):
+        _prefer_only(problem, draft, task, fastest if fastest >= 0 else _fastest_device(problem, task))
+    _prefer_breadth_first(problem, draft)
+    schedule_by_priority(problem, draft, False)
+
+
+@inner
+def olb(problem: Problem, draft: Draft) -> None:
+    """In breadth-first order, appended to the device that is free first."""
+    plan = draft.plan
+    _prefer_breadth_first(problem, draft)
     num_ready = _start(problem, draft)
     for step in range(problem.total[0].num_tasks):
-        best, best_position, best_device, best_start = np.inf, 0, 0, 0.0
-        for position in range(num_ready):
-            task = plan.tasks[position].ready
+        task = plan.tasks[0].ready
+        remove_ready(plan, num_ready, 0)
+        find_data_ready(problem, plan, task)
+        free = -1
+        for device in range(problem.duration.shape[1]):
+            if problem.duration[task, device] < np.inf and (
+                free < 0 or plan.lanes[device].available < plan.lanes[free].available
+            ):
+                free = device
+        place(problem, plan, step, task, free, max(plan.lanes[free].data_ready, plan.lanes[free].available))
+        num_ready = _release(problem, draft, task, num_ready - 1)
+
+
+@inner
+def _insert_where_first(problem: Problem, plan: Plan, step: int, task: int) -> None:
+    """Places a task in a gap where it finishes first, as far as its predecessors are placed."""
+    find_data_ready(problem, plan, task)
+    best, best_device, best_start = np.inf, 0, 0.0
+    for device in range(problem.duration.shape[1]):
+        duration = problem.duration[task, device]
+        if duration < np.inf:
+            start = earliest_start(plan, device, plan.lanes[device].data_ready, duration, True)
+            if start + duration < best:
+                best, best_device, best_start = start + duration, device, start
+    place(problem, plan, step, task, best_device, best_start)
+
+
+@inner
+def _take_back(problem: Problem, plan: Plan, task: int) -> None:
+    """Undoes `place`."""
+    device, start = plan.tasks[task].device, plan.tasks[task].start
+    lane = plan.lanes[device]
+    position = 0
+    while plan.intervals[device, position].begin != start or (
+        plan.intervals[device, position].end != plan.tasks[task].finish
+    ):
+        position += 1
+    lane.num_intervals -= 1
+    for later in range(position, lane.num_intervals):
+        plan.intervals[device, later].begin = plan.intervals[device, later + 1].begin
+        plan.intervals[device, later].end = plan.intervals[device, later + 1].end
+    lane.available = plan.intervals[device, lane.num_intervals - 1].end if lane.num_intervals > 0 else 0.0
+    lane.busy -= problem.duration[task, device]
+    plan.tasks[task].device = -1
+
+
+@inner
+def lookahead(problem: Problem, draft: Draft) -> None:
+    """HEFT's order; a task goes where its children, placed one by one as HEFT would, all finish first.
+
+    The children of a task are placed by upward rank, as far as their predecessors are placed, and taken back.
+    """
+    plan, rank = draft.plan, draft.priority
+    for task in range(problem.total[0].num_tasks):
+        rank[task] = problem.upward_rank[task]
+    num_ready = _start(problem, draft)
+    for step in range(problem.total[0].num_tasks):
+        task = plan.tasks[0].ready
+        remove_ready(plan, num_ready, 0)
+        begin, end = problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin
+        best, best_device, best_start = np.inf, 0, 0.0
+        for device in range(problem.duration.shape[1]):
+            duration = problem.duration[task, device]
+            if duration == np.inf:
+                continue
             find_data_ready(problem, plan, task)
-            for device in range(problem.duration.shape[1]):
-                duration = problem.duration[task, device]
-                if duration < np.inf:
-                    start = earliest_start(plan, device, plan.lanes[device].data_ready, duration, False)
-                    if start + duration < best:
-                        best, best_position, best_device, best_start = start + duration, position, device, start
-        task = plan.tasks[best_position].ready
-        remove_ready(plan, num_ready, best_position)
+            start = earliest_start(plan, device, plan.lanes[device].data_ready, duration, True)
+            place(problem, plan, step, task, device, start)
+            latest = start + duration if begin == end else 0.0
+            for _ in range(begin, end):
+                child = -1
+                for edge in range(begin, end):
+                    other = problem.edges[edge].target
+                    if plan.tasks[other].device < 0 and (child < 0 or rank[other] > rank[child]):
+                        child = other
+                _insert_where_first(problem, plan, step, child)
+                latest = max(latest, plan.tasks[child].finish)
+            for edge in range(begin, end):
+                _take_back(problem, plan, problem.edges[edge].target)
+            _take_back(problem, plan, task)
+            if latest < best:
+                best, best_device, best_start = latest, device, start
         place(problem, plan, step, task, best_device, best_start)
         num_ready = _release(problem, draft, task, num_ready - 1)
 

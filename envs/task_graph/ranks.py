@@ -121,6 +121,22 @@ def upward_rank(problem: Problem) -> None:
 
 
 @inner
+def downward_rank(problem: Problem, rank: FloatArray) -> None:
+    """Fills the longest mean path from an entry task to each task, without the task itself, seconds.
+
+    Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206, equation 7.
+    """
+    for position in range(problem.total[0].num_tasks):
+        task = problem.tasks[position].order
+        rank[task] = 0.0
+        for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
+            edge = problem.edge_costs[entry].incoming
+            sender = problem.edges[edge].source
+            arrival = rank[sender] + problem.tasks[sender].mean_duration + problem.edge_costs[edge].mean_transfer
+            rank[task] = max(rank[task], arrival)
+
+
+@inner
 def optimistic_cost(problem: Problem, mean_transfers: bool, cost: FloatArray) -> None:
     """Fills the optimistic cost table: the least time from a task's end on a device to the end of the graph.
 

@@ -85,6 +85,14 @@ def test_durations_fill_their_band(heterogeneity: float) -> None:
     np.testing.assert_allclose(duration.max(axis=1) / duration.min(axis=1), ratio, rtol=0.03)
 
 
+def test_durations_of_tasks_are_uncorrelated() -> None:
+    duration = random_task_graph(20, 1000).duration
+    for task in range(1, 20):
+        for shift in (0, 1):
+            above, below = duration[task - 1, shift:], duration[task, : 1000 - shift]
+            assert abs(np.corrcoef(above, below)[0, 1]) < 0.15
+
+
 @pytest.mark.parametrize("ccr", [0.1, 1.0, 10.0])
 def test_mean_transfer_over_mean_duration_is_ccr(ccr: float) -> None:
     graphs = [random_task_graph(50, 4, ccr, seed) for seed in range(200)]
@@ -112,7 +120,6 @@ def test_shape_makes_graphs_wide_or_narrow() -> None:
     assert longest_path_to(random_task_graph(30, shape=1e-6)).tolist() == list(range(30))
 
 
-@pytest.mark.xfail(reason="the number of layers overflows int64 before it is cut down to the number of tasks")
 def test_tiny_shape_makes_a_chain() -> None:
     assert longest_path_to(random_task_graph(30, shape=1e-30)).tolist() == list(range(30))
 
@@ -124,7 +131,9 @@ def test_same_seed_gives_the_same_bits() -> None:
 
 def test_seeds_and_episodes_give_different_graphs() -> None:
     source = RandomGraphs()
-    assert len({bits(source.sample(seed, episode)) for seed in range(20) for episode in range(20)}) == 400
+    drawn = [bits(source.sample(seed, episode)) for seed in range(20) for episode in range(20)]
+    for durations_or_edges_or_volumes in zip(*drawn, strict=True):
+        assert len(set(durations_or_edges_or_volumes)) == 400
 
 
 def test_arguments_are_attributes_of_random_graphs() -> None:
@@ -167,9 +176,6 @@ def test_fill_leaves_other_rows_alone() -> None:
     assert arrays.num_tasks[1] == source.num_tasks
 
 
-NOT_A_SEED = pytest.mark.xfail(reason="the seed is not validated")
-
-
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
@@ -191,10 +197,10 @@ NOT_A_SEED = pytest.mark.xfail(reason="the seed is not validated")
         ("heterogeneity", -0.1),
         ("heterogeneity", 2.1),
         ("heterogeneity", np.nan),
-        pytest.param("out_degree", 10**12, marks=pytest.mark.xfail(reason="out_degree is unbounded")),
-        pytest.param("seed", 1.5, marks=NOT_A_SEED),
-        pytest.param("seed", "x", marks=NOT_A_SEED),
-        pytest.param("seed", 2**70, marks=NOT_A_SEED),
+        ("out_degree", 10**12),
+        ("seed", 1.5),
+        ("seed", "x"),
+        ("seed", 2**70),
     ],
 )
 def test_argument_out_of_range_is_refused(argument: str, value: Any) -> None:

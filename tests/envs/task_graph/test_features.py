@@ -68,7 +68,6 @@ def test_given_graphs_leave_nothing_behind() -> None:
             act(used)
         new = scenario(10, 3).simulator(1)
         for simulator in (used, new):
-            simulator.swap_buffers()
             simulator.reset([0], [graph])
         for _ in range(size):
             assert_equal(used.observation, new.observation)
@@ -235,6 +234,16 @@ def test_unit_of_time_does_not_show(factor: float, tolerance: float) -> None:
         act(one)
         act(other)
     assert_close(one.observation, other.observation, tolerance)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0, 1e-3, 1e3])
+def test_tasks_of_equal_rank_are_in_order(factor: float) -> None:
+    """Tasks 2 and 3 of the HEFT paper both have rank 80, as sums of different numbers."""
+    shown, graph = Shown(), CANONICAL_GRAPHS["heft-paper"]()
+    scaled = TaskGraph("scaled", graph.kinds, graph.duration * factor, graph.edges, graph.edge_bytes * factor)
+    shown.simulator.reset([0], [scaled])
+    shown.place((0, 2))
+    assert shown["candidate_nodes"][1:16:3, 0].tolist() == [3 + task for task in (2, 3, 1, 4, 5)]
 
 
 def naive_pyg(observation: Arrays) -> Batch:

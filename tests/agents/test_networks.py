@@ -1,0 +1,367 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from hetgym import HetgymError
+from hetgym.agents import make_policy
+from hetgym.agents.checkpoint import CARD, POLICY, Card, load_network, package_versions, save_checkpoint
+from hetgym.agents.learned import greedy
+from hetgym.agents.networks import CandidateScorer, NetworkSettings
+from hetgym.agents.ppo import CandidatePolicy
+from hetgym.envs import ObservationSchema, TaskGraphScenario
+from hetgym.envs.core.simulator import Arrays
+from hetgym.envs.task_graph.features import SCHEMA
+from hetgym.envs.task_graph.simulator import TaskGraphSimulator
+from hetgym.evaluate.evaluation import play
+from hetgym.workloads import RandomGraphs, TaskGraph, random_task_graph
+
+NUM_DEVICES = 3
+GRAPHS = [random_task_graph(size, NUM_DEVICES, seed=size) for size in (8, 1, 5)]
+
+rounds = pytest.mark.parametrize("rounds", [0, 1, 3])
+
+
+def simulator_for(num_envs: int, num_tasks: int = 8, window: int = 8, num_devices: int = 3) -> TaskGraphSimulator:
+    room = RandomGraphs(num_tasks=num_tasks, num_devices=num_devices)
+    simulator = TaskGraphScenario(name="room", workload=room, ready_window=window).simulator(num_envs)
+    simulator.reset(range(num_envs))
+    return simulator
+
+
+def begin(graphs: list[TaskGraph], num_tasks: int = 8, window: int = 8) -> TaskGraphSimulator:
+    simulator = simulator_for(len(graphs), num_tasks, window)
+    simulator.reset(range(len(graphs)), graphs)
+    return simulator
+
+
+def scorer(rounds: int = 2, schema: ObservationSchema = SCHEMA) -> CandidateScorer:
+    """A network whose scores differ by much more than rounding: it begins with near-equal ones."""
+    torch.manual_seed(1)
+    network = CandidateScorer(schema, NetworkSettings(hidden=16, rounds=rounds))
+    torch.nn.init.normal_(network.score.weight)
+    return network
+
+
+def run(network: CandidateScorer, observation: Arrays) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode():
+        logits, values = network({name: torch.from_numpy(array.copy()) for name, array in observation.items()})
+    return logits, values
+
+
+def act(simulator: TaskGraphSimulator) -> None:
+    simulator.step(make_policy("random").act(simulator.observation, simulator))
+
+
+def assert_close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@rounds
+@pytest.mark.parametrize(("num_tasks", "window"), [(8, 8), (30, 20)])
+def test_neighbours_and_padding_do_not_matter(rounds: int, num_tasks: int, window: int) -> None:
+    """A graph alone scores as between others, and in a scenario with room for more tasks and candidates."""
+    network, batch = scorer(rounds), begin(GRAPHS, num_tasks, window)
+    alone = [begin([graph]) for graph in GRAPHS]
+    # The random policy's choices depend on the seed.
+    for row, simulator in enumerate(alone):
+        simulator.reset([row], [GRAPHS[row]])
+    for _ in range(9):
+        logits, values = run(network, batch.observation)
+        for row, simulator in enumerate(alone):
+            own_logits, own_values = run(network, simulator.observation)
+            shown = own_logits.shape[1]
+            assert_close(logits[row, :shown], own_logits[0])
+            assert (logits[row, shown:] < -1e7).all()
+            assert_close(values[row], own_values[0])
+            act(simulator)
+        act(batch)
+
+
+@rounds
+def test_order_of_candidates_does_not_matter(rounds: int) -> None:
+    network, simulator = scorer(rounds), simulator_for(4)
+    for _ in range(3):
+        act(simulator)
+    observation = simulator.observation
+    order = np.random.default_rng(0).permutation(simulator.num_candidates)
+    by_candidate = ("candidates", "action_mask", "candidate_nodes")
+    permuted = {name: array[:, order] if name in by_candidate else array for name, array in observation.items()}
+    logits, values = run(network, observation)
+    permuted_logits, permuted_values = run(network, permuted)
+    assert_close(permuted_logits, logits[:, order])
+    assert_close(permuted_values, values)
+    assert logits[observation["action_mask"] == 1].std() > 0.1
+
+
+@rounds
+def test_order_of_nodes_does_not_matter(rounds: int) -> None:
+    network, simulator = scorer(rounds), simulator_for(1)
+    for _ in range(3):
+        act(simulator)
+    observation = simulator.observation
+    num_nodes = int(observation["counts"][0, 0])
+    order = np.random.default_rng(0).permutation(num_nodes)
+    # The last place is that of no node.
+    place = np.append(np.argsort(order), num_nodes)
+    renamed = {
+        "nodes": observation["nodes"][:, order],
+        "edges": place[observation["edges"]],
+        "candidate_nodes": place[observation["candidate_nodes"]],
+    }
+    assert_close(run(network, observation | renamed)[0], run(network, observation)[0])
+
+
+def changed(observation: Arrays, **arrays: Any) -> Arrays:
+    return observation | {name: np.broadcast_to(array, observation[name].shape) for name, array in arrays.items()}
+
+
+def test_ablation_ignores_the_graph() -> None:
+    observation = simulator_for(2).observation
+    without = changed(observation, nodes=np.float32(7), edges=np.int32(0), edge_features=np.float32(7))
+    assert torch.equal(run(scorer(0), observation)[0], run(scorer(0), without)[0])
+    assert not torch.allclose(run(scorer(1), observation)[0], run(scorer(1), without)[0])
+    assert scorer(0).encoder is None
+
+
+def test_settled_and_absent_nodes_are_left_out() -> None:
+    network, simulator = scorer(), begin([GRAPHS[2]])
+    for _ in range(2):
+        act(simulator)
+    observation = simulator.observation
+    left_out = observation["nodes"][:, :, network.settled] == 1
+    assert left_out.sum() == 2
+    left_out[:, NUM_DEVICES + GRAPHS[2].num_tasks :] = True
+    for spoilt in (left_out, ~left_out):
+        nodes = np.where(
+            spoilt[:, :, None] & (np.arange(len(SCHEMA.nodes)) != network.settled), 5, observation["nodes"]
+        )
+        logits = run(network, observation | {"nodes": nodes})[0]
+        assert torch.equal(logits, run(network, observation)[0]) == (spoilt is left_out)
+
+
+@rounds
+def test_edges_count_both_ways(rounds: int) -> None:
+    """With at least one round, a ready task's score depends on what follows it, and not on direction alone."""
+    network, observation = scorer(rounds), begin([GRAPHS[0]]).observation
+    scores = run(network, observation)[0]
+    backwards = run(network, observation | {"edges": observation["edges"][:, ::-1].copy()})[0]
+    none = run(network, observation | {"counts": observation["counts"] * np.array([1, 0], np.int32)})[0]
+    assert torch.allclose(scores, none) == (rounds == 0)
+    assert torch.allclose(scores, backwards) == (rounds == 0)
+
+
+def test_masked_candidates_have_no_probability() -> None:
+    network, simulator = scorer(), simulator_for(4)
+    for _ in range(9):
+        mask = torch.from_numpy(simulator.observation["action_mask"] == 1)
+        logits, values = run(network, simulator.observation)
+        assert (logits[~mask] < -1e7).all()
+        assert logits[mask].abs().max() < 100
+        assert values.isfinite().all()
+        probability = logits.softmax(dim=1)
+        assert not probability[~mask].any()
+        assert_close(probability.sum(dim=1), torch.ones(4))
+        assert mask.gather(1, torch.from_numpy(greedy(network, simulator.observation))[:, None]).all()
+        act(simulator)
+    assert simulator.outcome["terminated"].all()
+    assert probability[:, 0].tolist() == [1.0] * 4
+
+
+def test_one_allowed_candidate_has_probability_one() -> None:
+    observation = simulator_for(1).observation
+    mask = np.zeros_like(observation["action_mask"])
+    mask[0, 2] = 1
+    assert run(scorer(), observation | {"action_mask": mask})[0].softmax(dim=1)[0, 2] == 1.0
+
+
+@pytest.mark.parametrize(("num_tasks", "num_devices", "window"), [(1, 1, 1), (40, 2, 5), (12, 7, 12)])
+def test_one_network_serves_all_sizes(num_tasks: int, num_devices: int, window: int) -> None:
+    simulator = simulator_for(3, num_tasks, window, num_devices)
+    network = scorer()
+    while not simulator.outcome["terminated"].all():
+        simulator.step(greedy(network, simulator.observation))
+        assert not simulator.outcome["invalid_action"].any()
+    assert [len(simulator.episode(row)) for row in range(3)] == [num_tasks] * 3
+
+
+def test_every_parameter_is_trained() -> None:
+    network, simulator = scorer(), simulator_for(4)
+    for _ in range(3):
+        act(simulator)
+    observation = {name: torch.from_numpy(array.copy()) for name, array in simulator.observation.items()}
+    logits, values = network(observation)
+    probability = logits.softmax(dim=1)[:, 1]
+    (probability.sum() + values.sum()).backward()
+    # A bias that is the same for all candidates changes nothing; tasks of candidates have only settled senders.
+    without = {"score.bias", "attention.bias", "encoder.senders.1.weight"}
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert bool(parameter.grad.abs().max() > 1e-9) or name in without, name
+
+
+def test_ppo_reads_the_network() -> None:
+    """Actions, log-probabilities, entropies and values are those of the logits, also under a narrower mask."""
+    simulator = simulator_for(64)
+    act(simulator)
+    space, actions = simulator.single_observation_space, spaces.Discrete(simulator.num_candidates)
+    policy = CandidatePolicy(space, actions, lambda _: 1e-3, SCHEMA, NetworkSettings(hidden=16, rounds=1))
+    torch.nn.init.normal_(policy.scorer.score.weight)
+    observation = {name: torch.from_numpy(array.copy()) for name, array in simulator.observation.items()}
+    masks = simulator.observation["action_mask"] == 1
+    for narrower in (masks, masks & (np.arange(masks.shape[1]) % 2 == 0)):
+        logits, values = run(policy.scorer, simulator.observation)
+        logged = logits.masked_fill(torch.from_numpy(~narrower), -1e8).log_softmax(dim=1)
+        best, _, _ = policy(observation, deterministic=True, action_masks=narrower)
+        assert best.tolist() == logged.argmax(dim=1).tolist()
+        taken, taken_values, log_probability = policy(observation, action_masks=narrower)
+        assert narrower[np.arange(64), taken.numpy()].all()
+        assert_close(log_probability, logged.gather(1, taken[:, None])[:, 0])
+        again, again_log_probability, entropy = policy.evaluate_actions(observation, taken, narrower)
+        assert_close(again_log_probability, log_probability)
+        assert entropy is not None
+        assert_close(entropy, -(logged.exp() * logged).sum(dim=1))
+        assert_close(policy.get_distribution(observation, narrower).log_prob(taken), log_probability)
+        for shown in (taken_values, again, policy.predict_values(observation)):
+            assert_close(shown, values)
+
+
+def card(**changes: Any) -> Card:
+    fields: dict[str, Any] = {
+        "algorithm": "ppo",
+        "family": "task-graph",
+        "scenario": {"name": "room"},
+        "seed": 3,
+        "steps": 100,
+        "command": "hetgym train",
+        "versions": package_versions(),
+        "network": NetworkSettings(hidden=16, rounds=2),
+        "features": SCHEMA.names(),
+        "results": {"return": -0.5},
+    }
+    return Card(**fields | changes)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "best", card(), scorer().state_dict())
+    return tmp_path / "best"
+
+
+def test_checkpoint_keeps_the_network(checkpoint: Path) -> None:
+    observation = simulator_for(2).observation
+    loaded = load_network(checkpoint, SCHEMA)
+    assert not loaded.training
+    for one, other in zip(run(loaded, observation), run(scorer(), observation), strict=True):
+        assert torch.equal(one, other)
+    assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["best"]
+    assert sorted(path.name for path in checkpoint.iterdir()) == [CARD, POLICY]
+
+
+def test_checkpoint_is_replaced_whole(checkpoint: Path) -> None:
+    (checkpoint / "leftover").touch()
+    save_checkpoint(checkpoint, card(steps=200, network=NetworkSettings(16, 0)), scorer(0).state_dict())
+    assert load_network(checkpoint, SCHEMA).encoder is None
+    assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["best"]
+    assert sorted(path.name for path in checkpoint.iterdir()) == [CARD, POLICY]
+
+
+def test_checkpoint_that_is_being_replaced_is_found(checkpoint: Path) -> None:
+    """A process killed between the two renames leaves the previous checkpoint under another name."""
+    checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.previous"))
+    assert make_policy(f"ppo:{checkpoint}").name == f"ppo:{checkpoint}"
+
+
+@pytest.mark.parametrize("folder", ["best", ""])
+def test_checkpoint_is_a_policy(checkpoint: Path, folder: str) -> None:
+    """By its own path, or by that of the run's folder."""
+    policy = make_policy(f"ppo:{checkpoint.parent / folder}")
+    simulator, twin = simulator_for(3), simulator_for(3)
+    play(simulator, policy, range(3))
+    while not twin.outcome["terminated"].all():
+        twin.step(greedy(scorer(), twin.observation))
+    assert [simulator.schedule(row).start.tolist() for row in range(3)] == [
+        twin.schedule(row).start.tolist() for row in range(3)
+    ]
+
+
+def cut(file: str, keep: float) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        content = (folder / file).read_bytes()
+        (folder / file).write_bytes(content[: int(len(content) * keep)])
+
+    return damage
+
+
+def with_card(**changes: Any) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        save_checkpoint(folder, card(**changes), scorer().state_dict())
+
+    return damage
+
+
+def with_text(old: str, new: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        text = (folder / CARD).read_text(encoding="utf-8")
+        assert old in text
+        (folder / CARD).write_text(text.replace(old, new), encoding="utf-8")
+
+    return damage
+
+
+def with_tensor(name: str, number: float) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        save_checkpoint(folder, card(), scorer().state_dict() | {name: torch.full((1, 16), number)})
+
+    return damage
+
+
+OTHER_FEATURES = SCHEMA.names() | {"context": ["progress", "weather"]}
+
+DAMAGES = {
+    "other features": (with_card(features=OTHER_FEATURES), rf"{CARD}: features: .*weather.*train anew"),
+    "no features": (with_card(features={}), rf"{CARD}: features"),
+    "features in another order": (
+        with_card(features={name: names[::-1] for name, names in SCHEMA.names().items()}),
+        rf"{CARD}: features",
+    ),
+    "other network": (with_card(network=NetworkSettings(8, 2)), rf"{POLICY}: does not fit the network of its card"),
+    "fewer rounds": (with_card(network=NetworkSettings(16, 1)), rf"{POLICY}: does not fit the network of its card"),
+    "cut tensors": (cut(POLICY, 0.5), rf"{POLICY}: cannot read these tensors"),
+    "empty tensors": (cut(POLICY, 0), rf"{POLICY}: cannot read these tensors"),
+    "no tensors": (lambda folder: (folder / POLICY).unlink(), rf"{POLICY}: cannot read these tensors"),
+    "NaN": (with_tensor("score.weight", torch.nan), rf"{POLICY}: .*not finite"),
+    "cut card": (cut(CARD, 0.5), rf"{CARD}: not valid JSON"),
+    "empty card": (cut(CARD, 0), rf"{CARD}: not valid JSON"),
+    "list for a card": (lambda folder: (folder / CARD).write_text("[]"), rf"{CARD}: "),
+    "binary card": (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe\x00"), rf"{CARD}: .*UTF-8"),
+    "other format": (with_text('"format": 1', '"format": 2'), rf"{CARD}: format: .*1"),
+    "unknown key": (with_text('"seed": 3', '"seed": 3, "sead": 4'), rf"{CARD}: sead"),
+    "missing key": (with_text('"seed": 3,', ""), rf"{CARD}: seed"),
+    "negative width": (with_text('"hidden": 16', '"hidden": -16'), rf"{CARD}: network.hidden"),
+    "negative rounds": (with_text('"rounds": 2', '"rounds": -1'), rf"{CARD}: network.rounds"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_bad_checkpoint_is_refused_in_one_line(checkpoint: Path, damage: str) -> None:
+    spoil, message = DAMAGES[damage]
+    spoil(checkpoint)
+    with pytest.raises(HetgymError, match=message) as error:
+        load_network(checkpoint, SCHEMA)
+    assert "\n" not in str(error.value)
+    assert str(checkpoint) in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["nowhere", "empty"])
+def test_missing_checkpoint_is_refused_in_one_line(tmp_path: Path, path: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HetgymError, match=rf"{path}: no checkpoint here") as error:
+        make_policy(f"ppo:{tmp_path / path}")
+    assert "\n" not in str(error.value)

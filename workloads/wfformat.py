@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
@@ -20,6 +20,8 @@ from .task_graph import TaskGraph
 
 REFERENCE_CLOCK = 2.4e9
 """Hz. Durations are referred to a core at this rate; so is a task whose machine has no recorded rate."""
+
+Value = TypeVar("Value")
 
 _Id = Annotated[str, Field(min_length=1)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -56,7 +58,7 @@ class _Cpu(BaseModel):
 
 class _Machine(BaseModel):
     nodeName: str  # noqa: N815
-    cpu: _Cpu = _Cpu()
+    cpu: _Cpu | None = None
 
 
 class _Execution(BaseModel):
@@ -101,8 +103,12 @@ def read_wfformat(path: str | Path, speedup: Mapping[str, float] | None = None) 
         raise one_line(error, str(path)) from error
     tasks = document.workflow.specification.tasks
     index = {task.id: position for position, task in enumerate(tasks)}
-    _refuse_repeated(path, "specification.tasks: two tasks have the id", [task.id for task in tasks])
-    volume = _edge_bytes(path, tasks, index, _file_sizes(path, document.workflow.specification.files))
+    if len(index) < len(tasks):
+        repeated = next(task.id for position, task in enumerate(tasks) if index[task.id] != position)
+        raise HetgymError(f"{path}: specification.tasks: two tasks have the id {repeated!r}")
+    files = document.workflow.specification.files
+    sizes = _by_name(path, "specification.files", ((file.id, file.sizeInBytes) for file in files))
+    volume = _edge_bytes(path, tasks, index, sizes)
     factors = {"cpu": 1.0}
     for kind, factor in (speedup or {}).items():
         if kind == "cpu" or not isinstance(factor, int | float) or not 0 < factor < float("inf"):
@@ -124,18 +130,13 @@ def read_wfformat(path: str | Path, speedup: Mapping[str, float] | None = None) 
         raise HetgymError(f"{path}: {error}") from error
 
 
-def _refuse_repeated(path: Path, what: str, names: list[str]) -> None:
-    if len(set(names)) < len(names):
-        repeated = next(name for position, name in enumerate(names) if name in names[:position])
-        raise HetgymError(f"{path}: {what} {repeated!r}")
-
-
-def _file_sizes(path: Path, files: list[_File]) -> dict[str, float]:
-    sizes: dict[str, float] = {}
-    for file in files:
-        if sizes.setdefault(file.id, file.sizeInBytes) != file.sizeInBytes:
-            raise HetgymError(f"{path}: specification.files: {file.id!r} is listed twice, with different sizes")
-    return sizes
+def _by_name(path: Path, where: str, entries: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """Returns the value of each name; a name may be listed again, but not with another value."""
+    values: dict[str, Value] = {}
+    for name, value in entries:
+        if values.setdefault(name, value) != value:
+            raise HetgymError(f"{path}: {where}: {name!r} is listed twice, as {values[name]} and as {value}")
+    return values
 
 
 def _edge_bytes(
@@ -164,18 +165,21 @@ def _edge_bytes(
 
 def _reference_runtimes(path: Path, tasks: list[_Task], execution: _Execution) -> np.ndarray:
     """Returns what each task would take on a core at the reference clock, float64 (T,), seconds."""
-    _refuse_repeated(path, "execution.tasks: two runs of the task", [run.id for run in execution.tasks])
-    names = [machine.nodeName for machine in execution.machines]
-    _refuse_repeated(path, "execution.machines: two machines are called", names)
-    clock = {machine.nodeName: machine.cpu.speedInMHz * 1e6 for machine in execution.machines if machine.cpu.speedInMHz}
-    runs = {run.id: run for run in execution.tasks}
+    clock = _by_name(
+        path,
+        "execution.machines",
+        ((machine.nodeName, machine.cpu and machine.cpu.speedInMHz) for machine in execution.machines),
+    )
+    runs = _by_name(
+        path, "execution.tasks", ((run.id, (run.runtimeInSeconds, tuple(run.machines))) for run in execution.tasks)
+    )
     runtime = np.empty(len(tasks))
     for position, task in enumerate(tasks):
         if task.id not in runs:
             raise HetgymError(f"{path}: task {task.id!r}: execution.tasks has no runtimeInSeconds for it")
-        run = runs[task.id]
-        rates = [clock.get(machine, REFERENCE_CLOCK) for machine in run.machines] or [REFERENCE_CLOCK]
-        runtime[position] = run.runtimeInSeconds * (sum(rates) / len(rates) / REFERENCE_CLOCK)
+        seconds, machines = runs[task.id]
+        rates = [(clock.get(machine) or REFERENCE_CLOCK / 1e6) * 1e6 for machine in machines] or [REFERENCE_CLOCK]
+        runtime[position] = seconds * (sum(rates) / len(rates) / REFERENCE_CLOCK)
     return runtime
 
 

@@ -246,7 +246,7 @@ def more(part: str, item: str, **entry: Any) -> Callable[[dict[str, Any]], None]
         (in_run(id="nobody"), ["'left'", "runtimeInSeconds"]),
         (in_machine(0), ["machines.0.cpu.speedInMHz", "0"]),
         (in_machine(-1200), ["machines.0.cpu.speedInMHz", "-1200"]),
-        (more("specification", "files", id="a", sizeInBytes=11), ["specification.files", "'a'", "different sizes"]),
+        (more("specification", "files", id="a", sizeInBytes=11), ["specification.files", "'a'", "listed twice"]),
         (more("specification", "files", id="e", sizeInBytes=-1), ["specification.files.7.sizeInBytes", "-1"]),
         (lambda document: document.update(schemaVersion="1.4"), ["schemaVersion", "'1.5'", "'1.4'"]),
         (lambda document: document.update(schemaVersion=1.5), ["schemaVersion", "'1.5'", "1.5"]),

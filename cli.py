@@ -48,7 +48,7 @@ class EvaluateCommand:
 
     scenario: str = "random"
     """A scenario's name, or a path to a YAML scenario or a WfFormat workflow."""
-    policies: str = "heft,peft,min-min,mct,random"
+    policies: str = "heft,peft,lookahead,dls,min-min,mct,random"
     """Names of policies, comma-separated; also ppo:PATH and module:callable."""
     set: tuple[str, ...] = ()
     """Settings of the scenario to change, as NAME=VALUE."""

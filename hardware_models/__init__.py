@@ -1,5 +1,31 @@
-"""What a workload runs on: devices, links and memory tiers."""
+"""What a workload runs on: devices, links and memory tiers, and what work costs there."""
 
-from .platform import Device, Link, Memory, Platform, list_platforms, load_platform
+from .costs import (
+    busy_idle_energy,
+    cycle_energy,
+    dynamic_power,
+    measured_time,
+    operation_time,
+    roofline_time,
+    static_dynamic_energy,
+    transfer_time,
+)
+from .platform import Device, Link, Memory, OperatingPoint, Platform, list_platforms, load_platform
 
-__all__ = ["Device", "Link", "Memory", "Platform", "list_platforms", "load_platform"]
+__all__ = [
+    "Device",
+    "Link",
+    "Memory",
+    "OperatingPoint",
+    "Platform",
+    "busy_idle_energy",
+    "cycle_energy",
+    "dynamic_power",
+    "list_platforms",
+    "load_platform",
+    "measured_time",
+    "operation_time",
+    "roofline_time",
+    "static_dynamic_energy",
+    "transfer_time",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def describe_policies() -> dict[str, str]:
     return {name: (maker.__doc__ or "").splitlines()[0] for name, maker in makers.items()}
 
 
-def make_policy(name: str, **settings: Any) -> Policy:
+def make_policy(name: str, /, **settings: Any) -> Policy:
     """Returns a policy by its name.
 
     Args:
@@ -74,7 +75,7 @@ def make_policy(name: str, **settings: Any) -> Policy:
     if prefix == "ppo":
         from .learned import LearnedPolicy
 
-        return LearnedPolicy(Path(rest), **settings)
+        return _called(name, partial(LearnedPolicy, Path(rest)), settings)
     return _called(name, _found(name, prefix, rest), settings)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ...envs import ObservationSchema
@@ -24,8 +26,8 @@ class NetworkSettings:
         rounds: Rounds of message passing over the graph; 0 leaves the graph out.
     """
 
-    hidden: int = 64
-    rounds: int = 2
+    hidden: Annotated[int, Field(ge=1)] = 64
+    rounds: Annotated[int, Field(ge=0)] = 2
 
 
 class CandidateScorer(nn.Module):

@@ -339,7 +339,7 @@ def _static_levels(problem: Problem, draft: Draft) -> None:
         longest = 0.0
         for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
             longest = max(longest, level[problem.edges[edge].target])
-        level[task] = _median_duration(problem, draft, task) + longest
+        level[task] = ranks.without_last_bits(_median_duration(problem, draft, task) + longest)
 
 
 @inner
@@ -359,7 +359,8 @@ def peft(problem: Problem, draft: Draft) -> None:
     for task in range(problem.total[0].num_tasks):
         draft.priority[task] = 0.0
         for device in range(num_devices):
-            draft.priority[task] += draft.outlook[task, device] / num_devices
+            draft.priority[task] += draft.outlook[task, device]
+        draft.priority[task] = ranks.without_last_bits(draft.priority[task] / num_devices)
     schedule_by_priority(problem, draft, True)
 
 
@@ -371,7 +372,7 @@ def cpop(problem: Problem, draft: Draft) -> None:
     outlook[:] = 0.0
     ranks.downward_rank(problem, priority)
     for task in range(num_tasks):
-        priority[task] += problem.upward_rank[task]
+        priority[task] = ranks.without_last_bits(priority[task] + problem.upward_rank[task])
     entry = -1
     for task in range(num_tasks):
         is_entry = tasks[task].in_begin == tasks[task + 1].in_begin

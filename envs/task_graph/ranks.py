@@ -102,6 +102,13 @@ def mean_costs(problem: Problem) -> None:
 
 
 @inner
+def without_last_bits(value: float) -> float:
+    """Rounds to 40 bits (Veltkamp's splitting), so that equal priorities tie in whatever order they were summed."""
+    shifted = 8193.0 * value
+    return shifted - (shifted - value)
+
+
+@inner
 def upward_rank(problem: Problem) -> None:
     """Fills ``upward_rank``: mean duration plus the longest mean path to an exit task.
 
@@ -115,7 +122,7 @@ def upward_rank(problem: Problem) -> None:
         for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
             receiver = problem.edges[edge].target
             longest = max(longest, problem.edge_costs[edge].mean_transfer + rank[receiver])
-        rank[task] = tasks[task].mean_duration + longest
+        rank[task] = without_last_bits(tasks[task].mean_duration + longest)
         largest = max(largest, rank[task])
     problem.total[0].largest_rank = largest if largest > 0.0 else 1.0
 

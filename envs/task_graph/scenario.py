@@ -10,7 +10,17 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ...errors import unknown_name
 from ...hardware_models import Platform, load_platform
-from ...workloads.generators import CanonicalGraph, RandomGraphs, WorkflowFile
+from ...workloads import (
+    FFT,
+    CanonicalGraph,
+    Chains,
+    ForkJoin,
+    GaussianElimination,
+    RandomGraphs,
+    TiledMatrix,
+    WorkflowFile,
+)
+from ...workloads.generators import DrawnGraphs
 from ..core.scenario import Scenario, register_family
 from .instance import Instance
 from .reward import REWARDS
@@ -25,8 +35,8 @@ class TaskGraphScenario(Scenario):
 
     Attributes:
         workload: Where the graphs come from.
-        platform: A name or path for `load_platform`; by default one device of each of the graph's kinds. Random
-            graphs bring their own devices and take none.
+        platform: A name or path for `load_platform`; by default one device of each of the graph's kinds. Drawn
+            graphs (all but canonical, tiled and recorded ones) bring their own devices and take none.
         placement: Whether a task may go into a gap between decided ones (``insertion``) or only behind them
             (``append``).
         ready_window: How many of the most urgent ready tasks are shown; by default all of them where the graphs
@@ -36,7 +46,10 @@ class TaskGraphScenario(Scenario):
     """
 
     family: Literal["task-graph"] = "task-graph"
-    workload: Annotated[CanonicalGraph | RandomGraphs | WorkflowFile, Field(discriminator="kind")]
+    workload: Annotated[
+        CanonicalGraph | RandomGraphs | TiledMatrix | FFT | GaussianElimination | ForkJoin | Chains | WorkflowFile,
+        Field(discriminator="kind"),
+    ]
     platform: str | None = None
     placement: Literal["insertion", "append"] = "insertion"
     ready_window: Annotated[int, Field(ge=1)] | None = None
@@ -50,9 +63,11 @@ class TaskGraphScenario(Scenario):
         return platform
 
     @model_validator(mode="after")
-    def _random_brings_devices(self) -> TaskGraphScenario:
-        if self.platform and isinstance(self.workload, RandomGraphs):
-            raise ValueError("platform: random graphs bring their own devices; leave it out and set num_devices")
+    def _drawn_bring_devices(self) -> TaskGraphScenario:
+        if self.platform and isinstance(self.workload, DrawnGraphs):
+            raise ValueError(
+                f"platform: {self.workload.kind} graphs bring their own devices; leave it out and set num_devices"
+            )
         return self
 
     def sections(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...compilation import handle_kernel, hold, inner
 from ...errors import HetgymError
 from ...hardware_models import Platform
-from ...workloads.generators import GraphSource, RandomGraphs
+from ...workloads.generators import DrawnGraphs, GraphSource
 from ...workloads.task_graph import IntArray, TaskGraph
 from ..core.simulator import Arrays, Simulator, observation_space
 from .features import MARK, SCHEMA, View, show, view_at
@@ -281,7 +281,7 @@ class TaskGraphSimulator(Simulator):
         fresh = self._drawn_seed[slots] != seeds
         if not fresh.any():
             return
-        if isinstance(self._workload, RandomGraphs):
+        if isinstance(self._workload, DrawnGraphs):
             self._workload.fill(self.instances.graph, slots[fresh], seeds[fresh], turns[fresh])
         else:
             self.instances.put(0, Instance(self._workload.sample(0, 0), self.platform))

@@ -10,6 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The compiled loader, where PyYAML was built with it, is several times faster."""
+
+
 class HetgymError(ValueError):
     """Bad input: the message says where, what was given and what would be right."""
 
@@ -46,7 +50,7 @@ def read_yaml(path: Path, what: str) -> Any:
     """
     text = read_text(path, what)
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_LOADER)
     except (yaml.YAMLError, ValueError) as error:
         raise HetgymError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:

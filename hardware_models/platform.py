@@ -10,16 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import HetgymError, one_line, read_text, unknown_name
+from ..errors import HetgymError, one_line, read_yaml, unknown_name
 
 PRESETS = Path(__file__).parent / "presets"
-
-# The C loader reads the largest preset in a fifth of the time; PyYAML has it wherever libyaml was there to build with.
-_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -282,11 +278,7 @@ def load_platform(name_or_path: str | Path) -> Platform:
         if str(name_or_path) not in list_platforms():
             raise unknown_name("platform", str(name_or_path), [*list_platforms(), "a path to a .yaml file"])
         path = PRESETS / f"{name_or_path}.yaml"
-    text = read_text(path, "platform")
-    try:
-        content = yaml.load(text, _YamlLoader)
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets Python's own error through for a date like 2001-13-01
-        raise HetgymError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "platform")
     try:
         return Platform.model_validate(content)
     except ValidationError as error:

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The compiled loader, where PyYAML was built with it, is several times faster."""
 

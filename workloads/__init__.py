@@ -2,16 +2,42 @@
 
 from .canonical import CANONICAL_GRAPHS
 from .generators import CanonicalGraph, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
+from .structured import (
+    FFT,
+    Chains,
+    ForkJoin,
+    GaussianElimination,
+    TiledMatrix,
+    chains,
+    cholesky,
+    fft,
+    fork_join,
+    gaussian_elimination,
+    lu,
+    qr,
+)
 from .task_graph import TaskGraph
 from .wfformat import read_wfformat, write_wfformat
 
 __all__ = [
     "CANONICAL_GRAPHS",
+    "FFT",
     "CanonicalGraph",
+    "Chains",
+    "ForkJoin",
+    "GaussianElimination",
     "GraphSource",
     "RandomGraphs",
     "TaskGraph",
+    "TiledMatrix",
     "WorkflowFile",
+    "chains",
+    "cholesky",
+    "fft",
+    "fork_join",
+    "gaussian_elimination",
+    "lu",
+    "qr",
     "random_task_graph",
     "read_wfformat",
     "write_wfformat",

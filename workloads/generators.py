@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from .wfformat import read_wfformat
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-MEAN_DURATION = 1.0
-"""Seconds that a task of a random graph takes on average; all else scales with it."""
 
 
 class GraphSource(BaseModel, ABC):
@@ -131,39 +128,81 @@ class WorkflowFile(OneGraph):
         return read_wfformat(self.path, self.speedup)
 
 
-class RandomGraphs(GraphSource):
-    """Random layered graphs on unrelated devices, after Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206.
+class DrawnGraphs(GraphSource):
+    """Graphs whose durations and volumes are drawn, on unrelated devices that they bring with them.
 
-    The number of layers is uniform around ``sqrt(num_tasks) / shape``, by up to half of it; every layer has a
-    task, and the others fall into layers at random. Every task below the first layer hears from a task of the
-    layer above; every task above the last layer draws a number of receivers, uniform on 1 ... ``out_degree``,
-    and is joined to later layers until it has them (a receiver drawn twice counts once). A task's mean duration
-    is uniform on (0, 2] s, its duration on each device uniform within ``heterogeneity`` / 2 around that. Volumes
-    are uniform on (0, 2 ccr] bytes, at 1 byte/s.
+    A task's mean duration is uniform on (0, 2 ``mean_duration``] s, its duration on each device uniform within
+    ``heterogeneity`` / 2 around that. Volumes are uniform on (0, 2 ``ccr`` ``mean_duration``] bytes, at 1 byte/s.
+    After Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206.
 
     Attributes:
-        num_tasks: Tasks in every graph, n.
         num_devices: Devices, one kind each, P.
         ccr: Mean transfer time over mean duration.
-        shape: Below 1: long and narrow; above 1: short and wide (the paper's alpha).
-        out_degree: The largest number of receivers that a task draws.
+        mean_duration: Seconds that a task takes on average.
         heterogeneity: From 0, all devices alike, to 2 (the paper's beta).
     """
 
     varies: ClassVar[bool] = True
 
-    kind: Literal["random"] = "random"
-    num_tasks: Annotated[int, Field(ge=1, le=100_000)] = 20
+    kind: str
     num_devices: Annotated[int, Field(ge=1, le=1_000)] = 4
     ccr: _NonNegative = 1.0
-    shape: _Positive = 1.0
-    out_degree: Annotated[int, Field(ge=1, le=10_000)] = 4
+    mean_duration: _Positive = 1.0
     heterogeneity: Annotated[float, Field(ge=0, le=2)] = 1.0
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """One kind for each device: p1, p2, ..."""
         return tuple(f"p{device + 1}" for device in range(self.num_devices))
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """One for each task, or none, as in `TaskGraph`."""
+        return ()
+
+    @abstractmethod
+    def join(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
+        """Writes how many tasks and edges there are, and what the edges join, but not their bytes."""
+
+    def fill(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
+        """Writes the graphs of several (seed, episode) into rows of an array."""
+        self.join(arrays, rows, seeds, episodes)
+        _draw_costs(arrays, rows, seeds, episodes, self.ccr, self.mean_duration, self.heterogeneity)
+
+    def sample(self, seed: int, episode: int) -> TaskGraph:
+        """Returns the graph of an episode."""
+        arrays = GraphArrays.empty(1, self.max_tasks, self.num_devices, self.max_edges)
+        self.fill(arrays, np.zeros(1, np.int64), np.array([seed]), np.array([episode]))
+        edges = arrays.edges[0, : arrays.num_edges[0]]
+        return TaskGraph(
+            name=f"{self.kind}-{seed}-{episode}",
+            kinds=self.kinds,
+            duration=arrays.duration[0],
+            edges=np.array([edges["source"], edges["target"]]),
+            edge_bytes=edges["bytes"],
+            task_names=self.task_names,
+        )
+
+
+class RandomGraphs(DrawnGraphs):
+    """Random layered graphs, after Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206.
+
+    The number of layers is uniform around ``sqrt(num_tasks) / shape``, by up to half of it; every layer has a
+    task, and the others fall into layers at random. Every task below the first layer hears from a task of the
+    layer above; every task above the last layer draws a number of receivers, uniform on 1 ... ``out_degree``,
+    and is joined to later layers until it has them (a receiver drawn twice counts once). Durations and volumes
+    are those of `DrawnGraphs`.
+
+    Attributes:
+        num_tasks: Tasks in every graph, n.
+        shape: Below 1: long and narrow; above 1: short and wide (the paper's alpha).
+        out_degree: The largest number of receivers that a task draws.
+    """
+
+    kind: Literal["random"] = "random"
+    num_tasks: Annotated[int, Field(ge=1, le=100_000)] = 20
+    shape: _Positive = 1.0
+    out_degree: Annotated[int, Field(ge=1, le=10_000)] = 4
 
     @property
     def max_tasks(self) -> int:
@@ -175,25 +214,10 @@ class RandomGraphs(GraphSource):
         """One edge from the layer above for each task, and the drawn receivers; or all pairs if they are fewer."""
         return min(self.num_tasks * (self.out_degree + 1), self.num_tasks * (self.num_tasks - 1) // 2)
 
-    def fill(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
-        """Writes the graphs of several (seed, episode) into rows of an array."""
+    def join(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
+        """Draws what the edges join."""
         layer_end, room = np.empty((2, arrays.duration.shape[1]), np.int64)
-        _fill_random(
-            arrays, rows, seeds, episodes, layer_end, room, self.ccr, self.shape, self.out_degree, self.heterogeneity
-        )
-
-    def sample(self, seed: int, episode: int) -> TaskGraph:
-        """Returns the graph of an episode."""
-        arrays = GraphArrays.empty(1, self.num_tasks, self.num_devices, self.max_edges)
-        self.fill(arrays, np.zeros(1, np.int64), np.array([seed]), np.array([episode]))
-        edges = arrays.edges[0, : arrays.num_edges[0]]
-        return TaskGraph(
-            name=f"random-{seed}-{episode}",
-            kinds=self.kinds,
-            duration=arrays.duration[0],
-            edges=np.array([edges["source"], edges["target"]]),
-            edge_bytes=edges["bytes"],
-        )
+        _draw_structure(arrays, rows, seeds, episodes, layer_end, room, self.shape, self.out_degree)
 
 
 def random_task_graph(
@@ -204,6 +228,7 @@ def random_task_graph(
     *,
     shape: float = 1.0,
     out_degree: int = 4,
+    mean_duration: float = 1.0,
     heterogeneity: float = 1.0,
 ) -> TaskGraph:
     """Returns one graph of `RandomGraphs`, whose attributes the arguments are.
@@ -211,52 +236,83 @@ def random_task_graph(
     Raises:
         HetgymError: If an argument is out of range.
     """
+    return graph_from(
+        RandomGraphs,
+        "random_task_graph",
+        seed,
+        num_tasks=num_tasks,
+        num_devices=num_devices,
+        ccr=ccr,
+        shape=shape,
+        out_degree=out_degree,
+        mean_duration=mean_duration,
+        heterogeneity=heterogeneity,
+    )
+
+
+def graph_from(source: type[GraphSource], function: str, seed: int = 0, /, **settings: Any) -> TaskGraph:
+    """Returns the first graph of a source, for a function whose arguments are the source's settings.
+
+    Args:
+        source: The class.
+        function: The function's name, for the message.
+        seed: From 0 to 2^63 - 1.
+        settings: Attributes of the source.
+
+    Raises:
+        HetgymError: If an argument is out of range.
+    """
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise HetgymError(f"random_task_graph: seed: must be an integer from 0 to 2^63 - 1 (given: {seed!r})")
+        raise HetgymError(f"{function}: seed: must be an integer from 0 to 2^63 - 1 (given: {seed!r})")
     try:
-        source = RandomGraphs(
-            num_tasks=num_tasks,
-            num_devices=num_devices,
-            ccr=ccr,
-            shape=shape,
-            out_degree=out_degree,
-            heterogeneity=heterogeneity,
-        )
+        return source(**settings).sample(seed, 0)
     except ValidationError as error:
-        raise one_line(error, "random_task_graph") from error
-    return source.sample(seed, 0)
+        raise one_line(error, function) from error
 
 
 @kernel
-def _fill_random(
+def _draw_structure(
     arrays: GraphArrays,
     rows: IntArray,
     seeds: IntArray,
     episodes: IntArray,
     layer_end: IntArray,
     room: IntArray,
-    ccr: float,
     shape: float,
     out_degree: int,
-    heterogeneity: float,
 ) -> None:
-    num_tasks, num_devices = arrays.duration.shape[1], arrays.duration.shape[2]
     for i in range(rows.size):
         row, seed, episode = rows[i], seeds[i], episodes[i]
         _draw_layers(layer_end, room, shape, random_stream(seed, episode, 0))
-        num_edges = _draw_edges(arrays.edges[row], layer_end, room, out_degree, random_stream(seed, episode, 1))
+        arrays.num_tasks[row] = layer_end.size
+        arrays.num_edges[row] = _draw_edges(
+            arrays.edges[row], layer_end, room, out_degree, random_stream(seed, episode, 1)
+        )
+
+
+@kernel
+def _draw_costs(
+    arrays: GraphArrays,
+    rows: IntArray,
+    seeds: IntArray,
+    episodes: IntArray,
+    ccr: float,
+    mean_duration: float,
+    heterogeneity: float,
+) -> None:
+    num_devices = arrays.duration.shape[2]
+    for i in range(rows.size):
+        row, seed, episode = rows[i], seeds[i], episodes[i]
         volumes = random_stream(seed, episode, 2)
-        for edge in range(num_edges):
-            arrays.edges[row, edge].bytes = 2.0 * ccr * MEAN_DURATION * random_uniform(volumes, edge)
+        for edge in range(arrays.num_edges[row]):
+            arrays.edges[row, edge].bytes = 2.0 * ccr * mean_duration * random_uniform(volumes, edge)
         means = random_stream(seed, episode, 3)
         spreads = random_stream(seed, episode, 4)
-        for task in range(num_tasks):
-            mean = 2.0 * MEAN_DURATION * random_uniform(means, task)
+        for task in range(arrays.num_tasks[row]):
+            mean = 2.0 * mean_duration * random_uniform(means, task)
             for device in range(num_devices):
                 spread = random_uniform(spreads, task * num_devices + device) - 0.5
                 arrays.duration[row, task, device] = mean * (1.0 + heterogeneity * spread)
-        arrays.num_tasks[row] = num_tasks
-        arrays.num_edges[row] = num_edges
 
 
 @inner

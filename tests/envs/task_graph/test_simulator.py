@@ -259,13 +259,13 @@ def test_episodes_of_a_batch_do_not_touch_each_other() -> None:
 
 
 def test_tasks_that_take_no_time_hide_nothing() -> None:
-    """On p2 run task 1 from 0 to 3, task 2 at 0, task 3 from 5 to 6; task 4 could be there from 2, and takes 1."""
-    duration = np.array([[0, 0], [3, 3], [0, 0], [1, 1], [1, 1]], float)
-    edges, volumes = np.array([[0, 0], [3, 4]]), np.array([5.0, 2.0])
+    """On p2 run task 2 from 0 to 3, task 3 at 0, task 4 from 5 to 6; task 5 could be there from 2, and takes 1."""
+    duration = np.array([[0, 0], [0, 0], [3, 3], [0, 0], [1, 1], [1, 1]], float)
+    edges, volumes = np.array([[0, 1], [4, 5]]), np.array([5.0, 2.0])
     simulator = begin(Instance.of(TaskGraph("gaps", ("p1", "p2"), duration, edges, volumes)), "insertion")
-    for task, device in [(0, 0), (1, 1), (2, 1), (3, 1), (4, 1)]:
+    for task, device in [(0, 0), (2, 1), (3, 1), (4, 1), (1, 0), (5, 1)]:
         simulator.step(simulator.name_action(np.array([task]), np.array([device])))
-    assert simulator.schedule(0).start.tolist() == [0, 0, 0, 5, 3]
+    assert simulator.schedule(0).start.tolist() == [0, 0, 0, 0, 5, 3]
 
 
 def test_ready_tasks_outside_the_window_can_be_named() -> None:

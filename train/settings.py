@@ -74,6 +74,8 @@ class TrainSettings:
         ):  # fmt: skip
             if not getattr(self, name) >= least:
                 raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")
+        if self.hidden > 4096 or self.rounds > 64:
+            raise HetgymError(f"hidden: at most 4096, and rounds at most 64 (given: {self.hidden}, {self.rounds})")
         for name in ("gamma", "gae_lambda", "learning_rate"):
             if not 0 < getattr(self, name) <= 1:
                 raise HetgymError(f"{name}: must be above 0 and at most 1 (given: {getattr(self, name)})")

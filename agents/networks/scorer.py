@@ -26,8 +26,8 @@ class NetworkSettings:
         rounds: Rounds of message passing over the graph; 0 leaves the graph out.
     """
 
-    hidden: Annotated[int, Field(ge=1)] = 64
-    rounds: Annotated[int, Field(ge=0)] = 2
+    hidden: Annotated[int, Field(ge=1, le=4096)] = 64
+    rounds: Annotated[int, Field(ge=0, le=64)] = 2
 
 
 class CandidateScorer(nn.Module):

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices,
 
 from .presentation import Presentation, rows_of
 from .simulator import Simulator
-from .single import SEED_LIMIT, picture
+from .single import SEED_LIMIT, given_instance, picture
 
 
 class SB3VecEnv(VecEnv):
@@ -41,13 +41,19 @@ class SB3VecEnv(VecEnv):
         super().__init__(simulator.num_envs, self._presentation.single_space, spaces.Discrete(simulator.num_candidates))
 
     def reset(self) -> VecEnvObs:
-        """Begins an episode in every environment: episode 0 of the seeds of `seed`, or the next."""
+        """Begins an episode in every environment: episode 0 of the seeds of `seed`, or the next.
+
+        Raises:
+            HetgymError: If `set_options` gave an instance to some environments but not to all.
+        """
+        instances = [given_instance(options) for options in self._options]
+        given = None if all(instance is None for instance in instances) else instances
         if self._seed_known and self._seeds[0] is None:
-            self.simulator.reset_to_next()
+            self.simulator.reset_to_next(given)
         else:
             drawn = np.random.default_rng().integers(SEED_LIMIT, size=self.num_envs).tolist()
             seeds = [new if old is None else old for old, new in zip(self._seeds, drawn, strict=True)]
-            self.simulator.reset(seeds)
+            self.simulator.reset(seeds, given)
             self._seed_known = True
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self._reset_seeds()

@@ -393,3 +393,14 @@ def test_unknown_environment_is_refused() -> None:
         make_sb3("hetgym/Nothing-v0")
     with pytest.raises(HetgymError, match=r"observation 'tree'.*dict, flat"):
         make_sb3(ENV, observation="tree")
+
+
+def test_sb3_face_plays_given_instances() -> None:
+    env = make_sb3(ENV, 2, seed=0, num_tasks=6, num_devices=3)
+    graph = random_task_graph(4, 3, seed=5)
+    env.set_options({"instance": graph})
+    assert env.reset()["counts"][:, 0].tolist() == [3 + 4, 3 + 4]
+    assert env.reset()["counts"][:, 0].tolist() == [3 + 6, 3 + 6]
+    env.set_options([{"instance": graph}, {}])
+    with pytest.raises(HetgymError, match="instance"):
+        env.reset()

@@ -28,8 +28,8 @@ DECISION = np.dtype(
 )
 """What is decided of each task, and two lists of tasks beside it."""
 
-INTERVAL = np.dtype([("begin", np.float64), ("end", np.float64)], align=True)
-"""A time in which a device is busy, seconds."""
+INTERVAL = np.dtype([("begin", np.float64), ("end", np.float64), ("widest_gap", np.float64)], align=True)
+"""A time in which a device is busy, seconds; no gap between it and the last interval is wider than its widest."""
 
 LANE = np.dtype(
     [
@@ -124,8 +124,13 @@ def earliest_start(plan: Plan, device: int, ready: float, duration: float, inser
             behind = middle
         else:
             first = middle + 1
-    time = ready
-    for i in range(first, count):
+    if ready + duration <= plan.intervals[device, first].begin:
+        return ready
+    # The margin is for rounding, which may fit a task into a gap that is narrower in the last bit.
+    if duration > plan.intervals[device, first].widest_gap + 1e-12 * available:
+        return float(available)
+    time = plan.intervals[device, first].end
+    for i in range(first + 1, count):
         if time + duration <= plan.intervals[device, i].begin:
             return time
         time = max(time, plan.intervals[device, i].end)
@@ -148,9 +153,18 @@ def place(problem: Problem, plan: Plan, step: int, task: int, device: int, start
     ):
         plan.intervals[device, position].begin = plan.intervals[device, position - 1].begin
         plan.intervals[device, position].end = plan.intervals[device, position - 1].end
+        plan.intervals[device, position].widest_gap = plan.intervals[device, position - 1].widest_gap
         position -= 1
     plan.intervals[device, position].begin = start
     plan.intervals[device, position].end = finish
+    plan.intervals[device, position].widest_gap = 0.0
+    if position < lane.num_intervals:
+        following = plan.intervals[device, position + 1]
+        plan.intervals[device, position].widest_gap = max(following.widest_gap, following.begin - finish)
+    gap = start - lane.available
+    while position > 0 and plan.intervals[device, position - 1].widest_gap < gap:
+        position -= 1
+        plan.intervals[device, position].widest_gap = gap
     lane.num_intervals += 1
     lane.available = max(lane.available, finish)
     lane.busy += problem.duration[task, device]
@@ -530,6 +544,7 @@ def _take_back(problem: Problem, plan: Plan, task: int) -> None:
     for later in range(position, lane.num_intervals):
         plan.intervals[device, later].begin = plan.intervals[device, later + 1].begin
         plan.intervals[device, later].end = plan.intervals[device, later + 1].end
+        plan.intervals[device, later].widest_gap = plan.intervals[device, later + 1].widest_gap
     lane.available = plan.intervals[device, lane.num_intervals - 1].end if lane.num_intervals > 0 else 0.0
     lane.busy -= problem.duration[task, device]
     plan.tasks[task].device = -1

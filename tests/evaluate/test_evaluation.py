@@ -85,6 +85,12 @@ def test_summary_by_hand() -> None:
     assert summary.loc["heft", ["low", "high"]].tolist() == [1.0, 1.0]
 
 
+def test_difference_in_the_last_bit_is_a_tie() -> None:
+    table = pd.concat([rows("heft", [0.3, 1.0]), rows("other", [0.1 + 0.2 - 1e-16, 0.9])], ignore_index=True)
+    other = summarise(table).set_index("policy").loc["other"]
+    assert (other["wins"], other["ties"]) == (0.5, 0.5)
+
+
 def test_summary_of_one_episode_has_no_interval() -> None:
     summary = summarise(rows("heft", [10.0]))
     assert summary["low"].isna().all()

@@ -129,7 +129,7 @@ def earliest_start(plan: Plan, device: int, ready: float, duration: float, inser
     # The margin is for rounding, which may fit a task into a gap that is narrower in the last bit.
     if duration > plan.intervals[device, first].widest_gap + 1e-12 * available:
         return float(available)
-    time = plan.intervals[device, first].end
+    time = float(plan.intervals[device, first].end)
     for i in range(first + 1, count):
         if time + duration <= plan.intervals[device, i].begin:
             return time

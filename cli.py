@@ -21,6 +21,7 @@ from .envs import list_envs, list_scenarios, load_scenario
 from .errors import HetgymError
 from .evaluate import evaluate, play, summarise
 from .evaluate.figures import save_figure, training_curve
+from .evaluate.summary import default_reference
 from .hardware_models import list_platforms, load_platform
 from .train.settings import TrainSettings, parse_changes
 
@@ -189,8 +190,7 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def _print_summary(command: EvaluateCommand, summary: pd.DataFrame) -> None:
-    ones = summary.loc[summary["ratio"] == 1.0, "policy"]
-    reference = command.reference or ("heft" if "heft" in set(summary["policy"]) else ones.iloc[0])
+    reference = command.reference or default_reference(summary["policy"].to_list())
     table = Table(title=f"{command.scenario}: {command.metric}, {command.episodes} episodes from seed {command.seed}")
     table.add_column("policy", overflow="fold")
     for column in ("mean", f"/ {reference}", "95% interval", "wins", "ties", "µs/decision"):

@@ -36,7 +36,7 @@ def summarise(
     policies = list(dict.fromkeys(table["policy"]))
     if metric not in table.columns:
         raise HetgymError(f"metric: {metric!r} is not among the columns {', '.join(table.columns)}")
-    reference = reference or ("heft" if "heft" in policies else policies[0])
+    reference = reference or default_reference(policies)
     if reference not in policies:
         raise HetgymError(f"reference: {reference!r} was not played; choose one of {', '.join(policies)}")
     values = table.pivot(index="episode", columns="policy", values=metric)
@@ -60,6 +60,11 @@ def summarise(
             }
         )
     return pd.DataFrame(rows)
+
+
+def default_reference(policies: list[str]) -> str:
+    """Returns the policy that others are compared with: ``heft`` where it was played, else the first."""
+    return "heft" if "heft" in policies else policies[0]
 
 
 def ratio_interval(own: np.ndarray, base: np.ndarray, seed: int = 0) -> tuple[float, float]:

@@ -51,8 +51,11 @@ def list_policies(family: str | None = None) -> list[str]:
 
 def describe_policies() -> dict[str, str]:
     """Returns the first line on every policy that needs no file, by name."""
-    makers = {name: maker for family in _BY_FAMILY.values() for name, maker in family.items()} | _ANY_FAMILY
-    return {name: (maker.__doc__ or "").splitlines()[0] for name, maker in makers.items()}
+    return {name: (maker.__doc__ or "").splitlines()[0] for name, maker in _makers().items()}
+
+
+def _makers() -> dict[str, Callable[..., Policy]]:
+    return {name: maker for family in _BY_FAMILY.values() for name, maker in family.items()} | _ANY_FAMILY
 
 
 def make_policy(name: str, /, **settings: Any) -> Policy:
@@ -66,7 +69,7 @@ def make_policy(name: str, /, **settings: Any) -> Policy:
     Raises:
         HetgymError: If there is no such policy, the checkpoint is not right, or the callable cannot be had.
     """
-    named = {policy: maker for family in _BY_FAMILY.values() for policy, maker in family.items()} | _ANY_FAMILY
+    named = _makers()
     if name in named:
         return _called(name, named[name], settings)
     prefix, separator, rest = name.partition(":")

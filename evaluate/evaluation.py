@@ -16,7 +16,7 @@ from ..errors import HetgymError
 
 BATCH = 64
 SEED_LIMIT = 2**31
-"""Seeds of evaluations are below; training draws its instances from seeds above."""
+"""Seeds of evaluations are below; training has its held-out and its own instances above."""
 
 
 def evaluate(

@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 
 from ..errors import HetgymError
 
+CURVE = "curve.csv"
+"""The file of a training run's folder that holds its results on held-out instances."""
+
 
 def training_curve(run: Path) -> Figure:
     """Returns a training run's results on held-out instances against decisions trained for.
@@ -20,7 +23,7 @@ def training_curve(run: Path) -> Figure:
     Raises:
         HetgymError: If there is no curve.
     """
-    path = run / "curve.csv"
+    path = run / CURVE
     if not path.is_file():
         raise HetgymError(f"{path}: there is no training curve here")
     curve = pd.read_csv(path)

@@ -37,15 +37,14 @@ from ..envs import Scenario, Simulator
 from ..envs.core.sb3 import SB3VecEnv
 from ..envs.core.simulator import Arrays
 from ..errors import HetgymError
-from ..evaluate.evaluation import play
+from ..evaluate.evaluation import SEED_LIMIT, play
+from ..evaluate.figures import CURVE
 from .settings import TrainSettings
 
-HELD_OUT_SEED = 2**31
+HELD_OUT_SEED = SEED_LIMIT
 """Held-out instances have the seeds from here; evaluations use seeds below."""
 TRAINING_SEED = 2**32
 """Training run s, environment i has the seed TRAINING_SEED + s * 2^16 + i."""
-
-CURVE = "curve.csv"
 
 
 class _Greedy:

@@ -39,8 +39,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         **overrides: Any,
     ) -> None:
         """Prepares the environment; see the family's class."""
-        if render_mode not in (None, "rgb_array"):
-            raise HetgymError(f"render_mode: must be None or 'rgb_array' (given: {render_mode!r})")
+        check_render_mode(render_mode)
         self.scenario = load_scenario(scenario, **overrides)
         self.simulator: Simulator = self.scenario.simulator(1, reward)
         self.render_mode = render_mode
@@ -100,6 +99,16 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         if self.render_mode is None:
             return None
         return picture(self.simulator, 0)
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Checks a render mode.
+
+    Raises:
+        HetgymError: If it is none that the environments have.
+    """
+    if render_mode not in (None, "rgb_array"):
+        raise HetgymError(f"render_mode: must be None or 'rgb_array' (given: {render_mode!r})")
 
 
 def given_instance(options: dict[str, Any] | None) -> Any:

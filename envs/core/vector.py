@@ -15,7 +15,7 @@ from ...errors import HetgymError
 from .presentation import Presentation, copy_of, rows_of
 from .scenario import Scenario, load_scenario
 from .simulator import Simulator
-from .single import SEED_LIMIT, given_instance, picture
+from .single import SEED_LIMIT, check_render_mode, given_instance, picture
 
 
 class BatchedEnv(VectorEnv[Any, Any, Any]):
@@ -49,8 +49,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         """Prepares the environments; see the family's class."""
         if num_envs < 1:
             raise HetgymError(f"num_envs: must be at least 1 (given: {num_envs})")
-        if render_mode not in (None, "rgb_array"):
-            raise HetgymError(f"render_mode: must be None or 'rgb_array' (given: {render_mode!r})")
+        check_render_mode(render_mode)
         self.scenario = load_scenario(scenario, **overrides)
         self.simulator: Simulator = self.scenario.simulator(num_envs, reward)
         self.num_envs = num_envs

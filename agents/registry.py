@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HetgymError, unknown_name
-from .heuristics import list_schedulers
+from .heuristics import list_schedulers, online, replay
 from .heuristics.uniform import RandomPolicy
 from .policy import Policy
 
@@ -30,6 +30,12 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "met": list_schedulers.met,
         "olb": list_schedulers.olb,
         "fastest-node": list_schedulers.fastest_node,
+        "fifo": online.fifo,
+        "eft": online.eft,
+        "mct-online": online.mct_online,
+        "rank-online": online.rank_online,
+        "rank-online-wait": online.rank_online_wait,
+        "re-heft": replay.PeriodicHeft,
     },
 }
 

@@ -127,6 +127,11 @@ class TaskGraph:
         """How many edges there are, E."""
         return len(self.edge_bytes)
 
+    @property
+    def release(self) -> FloatArray:
+        """When each task's job arrives, float64 (T,), seconds."""
+        return np.zeros(self.num_tasks)
+
     def default_platform(self) -> Platform:
         """Returns one device of each kind, joined at 1 byte/s: data volumes read as transfer times."""
         return Platform.fully_connected(f"one-of-each-kind-of-{self.name}", self.kinds)

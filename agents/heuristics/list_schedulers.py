@@ -17,12 +17,15 @@ from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...errors import HetgymError
 from ...workloads import TaskGraph
 from ..policy import Actions
+from .replay import PLANNED, next_planned
 
 Scheduler = Callable[[Instances, int, Draft], None]
 
 
 class StaticScheduler:
     """A list scheduler as a policy: it plans at reset, and then plays its plan.
+
+    In Dispatch each device runs its tasks in the planned order, each as soon as it can.
 
     Attributes:
         name: What it is called.
@@ -43,7 +46,6 @@ class StaticScheduler:
         self.name = name
         self.insertion = insertion
         self._scheduler = scheduler
-        self._tasks = self._devices = np.empty((0, 0), np.int64)
 
     def schedule(self, problem: Instance | TaskGraph) -> Schedule:
         """Returns the finished schedule of one instance.
@@ -73,23 +75,28 @@ class StaticScheduler:
         if not isinstance(simulator, TaskGraphSimulator):
             raise HetgymError(f"policy {self.name!r} schedules task graphs only")
         simulator.set_placement(self.insertion)
-        max_tasks = simulator.state.tasks.shape[1]
-        self._tasks = np.zeros((simulator.num_envs, max_tasks), np.int64)
-        self._devices = np.zeros((simulator.num_envs, max_tasks), np.int64)
+        num_envs, max_tasks = simulator.state.tasks.shape
+        self._planned = np.zeros((num_envs, max_tasks), PLANNED)
+        self._sequence = np.zeros((num_envs, max_tasks), np.int64)
         draft = Draft.empty(max_tasks, simulator.platform.num_devices)
         for row, slot in enumerate(simulator.state.status["slot"].tolist()):
             self._scheduler(simulator.instances, slot, draft)
-            num_tasks = simulator.instances.graph.num_tasks[slot]
-            sequence = draft.plan.tasks["sequence"][:num_tasks]
-            self._tasks[row, :num_tasks] = sequence
-            self._devices[row, :num_tasks] = draft.plan.tasks["device"][sequence]
+            tasks = draft.plan.tasks[: simulator.instances.graph.num_tasks[slot]]
+            planned = self._planned[row, : len(tasks)]
+            for field in ("device", "start", "finish"):
+                planned[field] = tasks[field]
+            planned["step"][tasks["sequence"]] = np.arange(len(tasks))
+            self._sequence[row, : len(tasks)] = tasks["sequence"]
 
     def act(self, observation: Arrays, simulator: Simulator) -> Actions:
-        """Returns the next task of each plan, on its device, int64 (B,)."""
+        """Returns the next task of each plan and its device, or 0 to wait, int64 (B,)."""
         assert isinstance(simulator, TaskGraphSimulator)
+        if simulator.rules.mode == "dispatch":
+            return next_planned(simulator, self._planned)
         rows = np.arange(simulator.num_envs)
-        step = np.minimum(simulator.state.status["num_placed"], self._tasks.shape[1] - 1)
-        return simulator.name_action(self._tasks[rows, step], self._devices[rows, step])
+        step = np.minimum(simulator.state.status["num_placed"], self._sequence.shape[1] - 1)
+        task = self._sequence[rows, step]
+        return simulator.name_action(task, self._planned["device"][rows, task])
 
 
 @kernel

@@ -18,21 +18,29 @@ TOLERANCE = 1e-9
 """Relative: sums in another order may differ in the last bits."""
 
 
-def violations(instance: Instance, schedule: Schedule) -> list[str]:
+def violations(instance: Instance, schedule: Schedule, queue_limit: int | None = None) -> list[str]:
     """Returns what is wrong with a finished schedule, one sentence a fault; an empty list if nothing is.
 
     Checked are: every task is decided, on a device that can run it; it takes exactly its duration; it starts no
-    earlier than all its inputs have arrived; a device runs one task at a time.
+    earlier than its job arrives and all its inputs have arrived; a device runs one task at a time. Of a schedule
+    that was decided while tasks ran, durations are the realised ones, and checked are besides: a task is decided
+    when its predecessors have finished and its job has arrived; devices serve their tasks in the order of the
+    decisions, each as soon as it can start; no device has more tasks waiting than it may.
 
     Args:
         instance: The problem.
         schedule: A finished schedule of it.
+        queue_limit: How many tasks may wait on a device behind the one in service, if that is limited.
     """
     slack = TOLERANCE * max(abs(float(finish)) for finish in schedule.finish)
     faults = [
         fault for task in range(instance.graph.num_tasks) for fault in _task_faults(instance, schedule, task, slack)
     ]
-    return faults or [*_late_inputs(instance, schedule, slack), *_overlaps(instance, schedule, slack)]
+    if not faults:
+        faults = [*_late_inputs(instance, schedule, slack), *_overlaps(instance, schedule, slack)]
+    if not faults and schedule.decided is not None:
+        faults = [*_hasty_decisions(instance, schedule, slack), *_line_faults(instance, schedule, queue_limit, slack)]
+    return faults
 
 
 def _task_faults(instance: Instance, schedule: Schedule, task: int, slack: float) -> Iterator[str]:
@@ -41,13 +49,55 @@ def _task_faults(instance: Instance, schedule: Schedule, task: int, slack: float
     if not 0 <= device < instance.platform.num_devices:
         yield f"task {name!r} is on no device"
         return
-    duration = float(instance.duration[task, device])
+    durations = instance.duration if schedule.decided is None else instance.realised_duration
+    duration = float(durations[task, device])
+    release = float(instance.graph.release[task])
     if not math.isfinite(duration):
         yield f"task {name!r} is on device {instance.platform.devices[device].name!r}, which cannot run it"
-    elif not (math.isfinite(start) and start >= 0):
-        yield f"task {name!r} starts at {start}"
+    elif not (math.isfinite(start) and start >= release - slack):
+        yield f"task {name!r} starts at {start}, its job arrives at {release}"
     elif not abs(finish - start - duration) <= slack:
         yield f"task {name!r} takes {finish - start} s instead of {duration} s"
+
+
+def _hasty_decisions(instance: Instance, schedule: Schedule, slack: float) -> Iterator[str]:
+    assert schedule.decided is not None
+    names = instance.graph.task_names
+    for task, release in enumerate(instance.graph.release.tolist()):
+        if not schedule.decided[task] >= release - slack:
+            yield f"task {names[task]!r} is decided at {schedule.decided[task]}, before its job arrives at {release}"
+    for sender, receiver, _ in _edges(instance):
+        if schedule.decided[receiver] < schedule.finish[sender] - slack:
+            yield (
+                f"task {names[receiver]!r} is decided at {schedule.decided[receiver]}, before {names[sender]!r} "
+                f"finishes at {schedule.finish[sender]}"
+            )
+
+
+def _line_faults(instance: Instance, schedule: Schedule, queue_limit: int | None, slack: float) -> Iterator[str]:
+    """Checks that devices serve their tasks in order, at once, and from lines that are not too long."""
+    assert schedule.decided is not None
+    names = instance.graph.task_names
+    for device in range(instance.platform.num_devices):
+        line = [task for task in schedule.sequence.tolist() if schedule.device[task] == device]
+        for position, task in enumerate(line):
+            decided = float(schedule.decided[task])
+            before = [float(schedule.finish[other]) for other in line[:position]]
+            inputs = [arrival for receiver, arrival in _arrivals(instance, schedule) if receiver == task]
+            earliest = max([decided, *before, *inputs])
+            if abs(float(schedule.start[task]) - earliest) > slack:
+                yield f"task {names[task]!r} starts at {schedule.start[task]} instead of {earliest}"
+            # One is in service, the others wait.
+            waiting = sum(finish > decided + slack for finish in before)
+            if queue_limit is not None and waiting > queue_limit:
+                yield f"task {names[task]!r} is decided behind {waiting} others, where {queue_limit} may wait"
+
+
+def _arrivals(instance: Instance, schedule: Schedule) -> Iterator[tuple[int, float]]:
+    """Gives each receiver, and when the data of one of its senders arrive there, seconds."""
+    for sender, receiver, size in _edges(instance):
+        source, target = int(schedule.device[sender]), int(schedule.device[receiver])
+        yield receiver, float(schedule.finish[sender]) + _transfer(instance, size, source, target)
 
 
 def _late_inputs(instance: Instance, schedule: Schedule, slack: float) -> Iterator[str]:
@@ -94,7 +144,7 @@ def replay(instance: Instance, decisions: Sequence[tuple[int, int]], insertion: 
             if receiver == task
         ]
         others = [(start[other], finish[other]) for other in start if device_of[other] == device]
-        ready = max([0.0, *inputs, *([] if insertion else [end for _, end in others])])
+        ready = max([float(instance.graph.release[task]), *inputs, *([] if insertion else [end for _, end in others])])
         # The earliest feasible start is when the inputs are there, or when some other task ends.
         times = sorted({ready, *[end for _, end in others if end > ready]})
         start[task] = next(
@@ -109,6 +159,82 @@ def replay(instance: Instance, decisions: Sequence[tuple[int, int]], insertion: 
         finish=np.array([finish.get(task, 0.0) for task in tasks]),
         sequence=np.array([task for task, _ in decisions]),
     )
+
+
+def replay_dispatch(instance: Instance, decisions: Sequence[tuple[int, int] | None], queue_limit: int) -> Schedule:
+    """Runs tasks by the definition of the Dispatch environment, slowly.
+
+    A task can be decided when its predecessors have finished and its job has arrived, for a device that can run it
+    and has at most ``queue_limit`` tasks waiting. It starts when it is decided, its inputs have arrived, and all
+    tasks that were given to its device before it have finished. Whenever nothing can be decided, and with each
+    None among the decisions, time passes until the next task finishes or the next job arrives.
+
+    Args:
+        instance: The problem.
+        decisions: (task, device) pairs, or None to wait.
+        queue_limit: How many tasks may wait on a device behind the one in service.
+    """
+    tasks = range(instance.graph.num_tasks)
+    run = _Run(instance, queue_limit)
+    for decision in decisions:
+        while not any(run.can_decide(task, device) for task in tasks for device in range(run.num_devices)):
+            run.wait()
+        if decision is None:
+            run.wait()
+        else:
+            run.decide(*decision)
+    return Schedule(
+        device=np.array([run.device.get(task, -1) for task in tasks]),
+        start=np.array([run.start.get(task, 0.0) for task in tasks]),
+        finish=np.array([run.finish.get(task, 0.0) for task in tasks]),
+        sequence=np.array(list(run.device), int),
+        decided=np.array([run.decided.get(task, 0.0) for task in tasks]),
+    )
+
+
+class _Run:
+    """What has been decided at run time, and what time it is."""
+
+    def __init__(self, instance: Instance, queue_limit: int) -> None:
+        self.instance = instance
+        self.num_devices = instance.platform.num_devices
+        self.queue_limit = queue_limit
+        self.now = 0.0
+        self.device: dict[int, int] = {}
+        self.decided: dict[int, float] = {}
+        self.start: dict[int, float] = {}
+        self.finish: dict[int, float] = {}
+
+    def can_decide(self, task: int, device: int) -> bool:
+        """Whether a task may be given to a device now."""
+        senders = [sender for sender, receiver, _ in _edges(self.instance) if receiver == task]
+        line = [other for other in self.device if self.device[other] == device and self.finish[other] > self.now]
+        return (
+            task not in self.device
+            and math.isfinite(self.instance.duration[task, device])
+            and self.instance.graph.release[task] <= self.now
+            and all(sender in self.finish and self.finish[sender] <= self.now for sender in senders)
+            and len(line) <= self.queue_limit
+        )
+
+    def wait(self) -> None:
+        """Lets time pass until something happens."""
+        times = [*self.finish.values(), *self.instance.graph.release.tolist()]
+        self.now = min(time for time in times if time > self.now)
+
+    def decide(self, task: int, device: int) -> None:
+        """Gives a task to a device."""
+        assert self.can_decide(task, device)
+        inputs = [
+            self.finish[sender] + _transfer(self.instance, size, self.device[sender], device)
+            for sender, receiver, size in _edges(self.instance)
+            if receiver == task
+        ]
+        before = [self.finish[other] for other in self.device if self.device[other] == device]
+        self.start[task] = max([self.now, *inputs, *before])
+        self.finish[task] = self.start[task] + float(self.instance.realised_duration[task, device])
+        self.device[task] = device
+        self.decided[task] = self.now
 
 
 def _edges(instance: Instance) -> list[tuple[int, int, float]]:

@@ -211,6 +211,7 @@ def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:  #
     duration, tail, options, lanes = problem.duration, problem.tail, episode.options, episode.plan.lanes
     candidates = view.candidates
     num_devices = duration.shape[1]
+    queues, queue_limit = episode.queues, episode.status[0].queue_limit
     slots = min(episode.status[0].num_ready, (candidates.shape[0] - 1) // num_devices)
 
     least_start, least_finish, least_available = np.inf, np.inf, np.inf
@@ -239,7 +240,7 @@ def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:  #
             best_path = min(best_path, finish + tail[task, device])
         for device in range(num_devices):
             row = 1 + slot * num_devices + device
-            if duration[task, device] == np.inf:
+            if duration[task, device] == np.inf or queues[device].length > queue_limit:
                 _hide(view, row)
                 continue
             start = options[task, device].start
@@ -271,7 +272,7 @@ def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:  #
     for row in range(1 + slots * num_devices, 1 + view.mark[0].slots * num_devices):
         _hide(view, row)
     view.mark[0].slots = slots
-    view.action_mask[0] = 1 if slots == 0 else 0
+    view.action_mask[0] = 1 if slots == 0 or episode.status[0].can_wait else 0
     candidates[0, 0] = view.action_mask[0]
 
 

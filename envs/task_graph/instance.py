@@ -17,27 +17,44 @@ from ...workloads.task_graph import FloatArray, GraphArrays, TaskGraph
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """A task graph on a platform.
+    """A task graph on a platform, and the luck that it meets.
 
     Attributes:
         graph: What runs.
         platform: What it runs on.
+        slowdown: float64 (T,), realised over expected duration of each task; by default all 1. It is no business
+            of who plans; at run time tasks take their realised durations.
 
     Raises:
-        HetgymError: If no device of the platform can run one of the tasks.
+        HetgymError: If no device of the platform can run one of the tasks, or a slowdown is not a finite number,
+            zero or more.
     """
 
     graph: TaskGraph
     platform: Platform
+    slowdown: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        """Checks that every task can run somewhere."""
+        """Checks that every task can run somewhere, and the slowdowns."""
+        if self.slowdown is not None:
+            self._check_slowdown(np.asarray(self.slowdown))
         nowhere = ~np.isfinite(self.duration).any(axis=1)
         if nowhere.any():
             task = self.graph.task_names[np.flatnonzero(nowhere)[0]]
             raise HetgymError(
                 f"task graph {self.graph.name!r}: no device of platform {self.platform.name!r} can run task {task!r}: "
                 f"the graph has durations for the kinds {self.graph.kinds}, the platform has {self.platform.kinds}"
+            )
+
+    def _check_slowdown(self, slowdown: NDArray[Any]) -> None:
+        where = f"instance of task graph {self.graph.name!r}: slowdown"
+        if slowdown.shape != (self.graph.num_tasks,) or slowdown.dtype.kind not in "fiu":
+            raise HetgymError(f"{where}: must be {self.graph.num_tasks} numbers, not {slowdown.dtype} {slowdown.shape}")
+        wrong = ~np.isfinite(slowdown) | (slowdown < 0)
+        if wrong.any():
+            task = np.flatnonzero(wrong)[0]
+            raise HetgymError(
+                f"{where} of task {self.graph.task_names[task]!r} is {slowdown[task]}: must be finite and zero or more"
             )
 
     @classmethod
@@ -56,12 +73,18 @@ class Instance:
         duration.flags.writeable = False
         return duration
 
+    @property
+    def realised_duration(self) -> FloatArray:
+        """Seconds that tasks take when they run, float64 (T, P); inf where a device cannot run a task."""
+        return self.duration if self.slowdown is None else self.duration * self.slowdown[:, None]
+
 
 TASK = np.dtype(
     [
         ("in_begin", np.int64),  # first entry in EDGE_COST.incoming; the next task's is the end
         ("out_begin", np.int64),  # first edge that leaves it; the next task's is the end
         ("order", np.int64),  # the task at this place of the breadth-first topological order
+        ("release", np.float64),  # seconds; it starts no earlier
         ("mean_duration", np.float64),  # seconds, over the devices that can run it
         ("min_duration", np.float64),  # seconds
     ],

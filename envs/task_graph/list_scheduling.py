@@ -89,7 +89,7 @@ def find_data_ready(problem: Problem, plan: Plan, task: int) -> None:
     """Finds when all inputs of a task can be on each device, as far as its predecessors are decided."""
     lanes = plan.lanes
     for device in range(lanes.size):
-        lanes[device].data_ready = 0.0
+        lanes[device].data_ready = problem.tasks[task].release
     for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
         edge = problem.edges[problem.edge_costs[entry].incoming]
         sender = plan.tasks[edge.source]
@@ -224,9 +224,22 @@ def schedule_by_priority(problem: Problem, draft: Draft, insertion: bool) -> Non
         draft: With ``priority`` and ``outlook`` set; the result is its ``plan``.
         insertion: Whether tasks may go into gaps.
     """
+    continue_by_priority(problem, draft, _start(problem, draft), 0, insertion)
+
+
+@inner
+def continue_by_priority(problem: Problem, draft: Draft, num_ready: int, step: int, insertion: bool) -> None:
+    """Goes on with a plan as `schedule_by_priority` does, until no task is ready.
+
+    Args:
+        problem: The instance.
+        draft: With ``priority`` and ``outlook`` set, and a plan that is begun.
+        num_ready: How many tasks are ready.
+        step: How many tasks are decided.
+        insertion: Whether tasks may go into gaps.
+    """
     plan, outlook = draft.plan, draft.outlook
-    num_ready = _start(problem, draft)
-    for step in range(problem.total[0].num_tasks):
+    while num_ready > 0:
         task = plan.tasks[0].ready
         remove_ready(plan, num_ready, 0)
         find_data_ready(problem, plan, task)
@@ -239,6 +252,7 @@ def schedule_by_priority(problem: Problem, draft: Draft, insertion: bool) -> Non
                     best, best_device, best_start = start + duration + outlook[task, device], device, start
         place(problem, plan, step, task, best_device, best_start)
         num_ready = _release(problem, draft, task, num_ready - 1)
+        step += 1
 
 
 @inner

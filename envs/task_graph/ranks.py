@@ -24,6 +24,7 @@ def index_edges(problem: Problem) -> None:
     for task in range(num_tasks + 1):
         tasks[task].out_begin = 0
         tasks[task].in_begin = 0
+        tasks[task].release = 0.0
     for edge in range(num_edges):
         tasks[edges[edge].source + 1].out_begin += 1
         tasks[edges[edge].target + 1].in_begin += 1

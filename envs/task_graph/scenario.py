@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ...errors import unknown_name
@@ -23,8 +24,9 @@ from ...workloads import (
 from ...workloads.generators import DrawnGraphs
 from ..core.scenario import Scenario, register_family
 from .instance import Instance
+from .noise import draw_slowdowns
 from .reward import REWARDS
-from .simulator import TaskGraphSimulator
+from .simulator import Rules, TaskGraphSimulator
 
 WIDEST_DEFAULT_WINDOW = 32
 WORKFLOW_PLATFORM = "four-workers"
@@ -39,6 +41,13 @@ class TaskGraphScenario(Scenario):
             graphs (all but canonical, tiled and recorded ones) bring their own devices and take none.
         placement: Whether a task may go into a gap between decided ones (``insertion``) or only behind them
             (``append``).
+        mode: Whether tasks are decided before anything runs (``plan``) or while they run (``dispatch``).
+        queue_limit: Dispatch: how many tasks may wait on a device behind the one in service; 0 means that only idle
+            devices are given tasks.
+        noise: Dispatch: how the realised durations deviate from the expected ones, by one factor a task:
+            ``none``, ``lognormal``, ``gamma`` or ``normal`` (truncated at zero), all of mean 1.
+        noise_sigma: Dispatch: by how much: the standard deviation of the factor, or of its logarithm where that is
+            normal.
         ready_window: How many of the most urgent ready tasks are shown; by default all of them where the graphs
             have at most 32 tasks, else 32.
         pool: Where graphs vary, how many each environment draws before they come round again: episode e plays
@@ -51,7 +60,11 @@ class TaskGraphScenario(Scenario):
         Field(discriminator="kind"),
     ]
     platform: str | None = None
+    mode: Literal["plan", "dispatch"] = "plan"
     placement: Literal["insertion", "append"] = "insertion"
+    queue_limit: Annotated[int, Field(ge=0)] = 0
+    noise: Literal["none", "lognormal", "gamma", "normal"] = "none"
+    noise_sigma: Annotated[float, Field(gt=0, le=3)] = 0.3
     ready_window: Annotated[int, Field(ge=1)] | None = None
     pool: Annotated[int, Field(ge=1)] = 64
 
@@ -68,6 +81,12 @@ class TaskGraphScenario(Scenario):
             raise ValueError(
                 f"platform: {self.workload.kind} graphs bring their own devices; leave it out and set num_devices"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _plans_expect(self) -> TaskGraphScenario:
+        if self.noise != "none" and self.mode == "plan":
+            raise ValueError(f"noise: {self.noise!r} needs mode 'dispatch': a plan knows expected durations only")
         return self
 
     def sections(self) -> tuple[str, ...]:
@@ -92,7 +111,13 @@ class TaskGraphScenario(Scenario):
 
     def instance(self, seed: int, episode: int) -> Instance:
         """Returns the instance of an episode."""
-        return Instance(self.workload.sample(seed, episode % self.pool), self.devices)
+        graph = self.workload.sample(seed, episode % self.pool)
+        slowdown = None
+        if self.mode == "dispatch":
+            slowdown = draw_slowdowns(
+                self.noise, self.noise_sigma, np.array([seed]), np.array([episode]), graph.num_tasks
+            )[0]
+        return Instance(graph, self.devices, slowdown)
 
     def simulator(self, num_envs: int, reward: str | None = None) -> TaskGraphSimulator:
         """Returns a simulator of so many episodes side by side.
@@ -112,7 +137,13 @@ class TaskGraphScenario(Scenario):
             num_envs=num_envs,
             window=self.window,
             pool=self.pool,
-            insertion=self.placement == "insertion",
+            rules=Rules(
+                mode=self.mode,
+                insertion=self.placement == "insertion",
+                queue_limit=self.queue_limit,
+                noise=self.noise,
+                noise_sigma=self.noise_sigma,
+            ),
             reward=REWARDS.index(reward or REWARDS[0]),
         )
 

@@ -19,12 +19,14 @@ class Schedule:
         start: float64 (T,), seconds.
         finish: float64 (T,), seconds.
         sequence: int64 (decided tasks,), the tasks in the order in which they were decided.
+        decided: float64 (T,), seconds, when each task was decided; None if all were before anything ran.
     """
 
     device: IntArray
     start: FloatArray
     finish: FloatArray
     sequence: IntArray
+    decided: FloatArray | None = None
 
     @property
     def makespan(self) -> float:
@@ -34,11 +36,12 @@ class Schedule:
     def table(self, instance: Instance) -> pd.DataFrame:
         """Returns one row a decided task, in order of decision.
 
-        Columns: ``task`` (index), ``name``, ``device`` (index), ``device_name``, ``start`` and ``finish`` (seconds).
+        Columns: ``task`` (index), ``name``, ``device`` (index), ``device_name``, ``start`` and ``finish`` (seconds); in
+        Dispatch ``decided`` (seconds) as well.
         """
         names, devices = instance.graph.task_names, instance.platform.devices
         chosen = self.device[self.sequence]
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "task": self.sequence,
                 "name": [names[task] for task in self.sequence],
@@ -48,3 +51,4 @@ class Schedule:
                 "finish": self.finish[self.sequence],
             }
         )
+        return table if self.decided is None else table.assign(decided=self.decided[self.sequence])

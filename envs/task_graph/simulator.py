@@ -3,211 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...compilation import handle_kernel, hold, inner
+from ...compilation import hold
 from ...errors import HetgymError
 from ...hardware_models import Platform
 from ...workloads.generators import DrawnGraphs, GraphSource
 from ...workloads.task_graph import IntArray, TaskGraph
 from ..core.simulator import Arrays, Simulator, observation_space
-from .features import MARK, SCHEMA, View, show, view_at
-from .instance import Instance, Instances, Problem, Records, problem_at
-from .list_scheduling import Draft, clear, earliest_start, insert_ready, place, prepare
-from .ranks import transfer_time
-from .reward import reward
+from . import dispatch, plan
+from .features import MARK, SCHEMA, View
+from .instance import Instance, Instances
+from .list_scheduling import Draft, prepare
+from .noise import draw_slowdowns
 from .schedule import Schedule
-from .state import Episode, State, episode_at
+from .state import State
+from .world import World, show_rows
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 
-class World(NamedTuple):
-    """All that a kernel works on."""
+@dataclass(frozen=True)
+class Rules:
+    """How graphs are decided.
 
-    instances: Instances
-    state: State
-    outcome: Records  # (B,) of OUTCOME
-    shown: View
+    Attributes:
+        mode: Before anything runs (``plan``), or while it runs (``dispatch``).
+        insertion: Plan: whether tasks may go into gaps.
+        queue_limit: Dispatch: how many tasks may wait on a device behind the one in service.
+        noise: Dispatch: how realised durations deviate, one of `noise.NOISES`.
+        noise_sigma: Dispatch: by how much, as `draw_slowdowns` has it.
+    """
 
-
-@inner
-def _make_ready(problem: Problem, episode: Episode, task: int) -> None:
-    """Adds a task to the ready ones, and finds when it could start on each device."""
-    plan, options = episode.plan, episode.options
-    num_devices = problem.duration.shape[1]
-    for device in range(num_devices):
-        options[task, device].data_ready = 0.0
-        options[task, device].transfer = 0.0
-    for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
-        edge = problem.edges[problem.edge_costs[entry].incoming]
-        sender = plan.tasks[edge.source]
-        for device in range(num_devices):
-            option = options[task, device]
-            transfer = transfer_time(problem, edge.bytes, sender.device, device)
-            option.data_ready = max(option.data_ready, sender.finish + transfer)
-            option.transfer += transfer
-    for device in range(num_devices):
-        options[task, device].start = earliest_start(
-            plan, device, options[task, device].data_ready, problem.duration[task, device], episode.status[0].insertion
-        )
-    insert_ready(plan, episode.status[0].num_ready, problem.upward_rank, task)
-    episode.status[0].num_ready += 1
-
-
-@inner
-def _decide(problem: Problem, episode: Episode, task: int, device: int) -> None:
-    """Places a ready task, and brings its successors and the starts that it shifts up to date."""
-    status, plan, options = episode.status[0], episode.plan, episode.options
-    start = options[task, device].start
-    finish = start + problem.duration[task, device]
-    place(problem, plan, status.num_placed, task, device, start)
-    status.num_placed += 1
-    status.makespan = max(status.makespan, finish)
-    status.bound = max(status.bound, finish + problem.tail[task, device])
-    if status.num_placed == problem.total[0].num_tasks:
-        # The bound sums along paths, the makespan along devices: they may differ in the last bit.
-        status.bound = status.makespan
-
-    kept = 0
-    for position in range(status.num_ready):
-        other = plan.tasks[position].ready
-        if other == task:
-            continue
-        plan.tasks[kept].ready = other
-        kept += 1
-        # A start moves only if the new interval cuts into what the task would have taken.
-        duration, option = problem.duration[other, device], options[other, device]
-        cut = start < option.start + duration and finish > option.start
-        if cut or not status.insertion:
-            option.start = earliest_start(plan, device, option.data_ready, duration, status.insertion)
-    status.num_ready = kept
-    for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
-        receiver = problem.edges[edge].target
-        plan.tasks[receiver].pending -= 1
-        if plan.tasks[receiver].pending == 0:
-            _make_ready(problem, episode, receiver)
-
-
-@inner
-def _decode(problem: Problem, episode: Episode, num_candidates: int, action: int) -> tuple[int, int]:
-    """Returns the (task, device) that an action means, or (-1, -1) if it is not allowed."""
-    num_devices = problem.duration.shape[1]
-    if action <= 0:
-        return -1, -1
-    if action < num_candidates:
-        position, device = divmod(action - 1, num_devices)
-        if position >= episode.status[0].num_ready:
-            return -1, -1
-        task = episode.plan.tasks[position].ready
-    else:
-        task, device = divmod(action - num_candidates, num_devices)
-        if task >= problem.total[0].num_tasks:
-            return -1, -1
-        if episode.plan.tasks[task].pending > 0 or episode.plan.tasks[task].device >= 0:
-            return -1, -1
-    if problem.duration[task, device] == np.inf:
-        return -1, -1
-    return task, device
-
-
-@inner
-def _first_allowed(problem: Problem, episode: Episode) -> tuple[int, int]:
-    task = episode.plan.tasks[0].ready
-    device = 0
-    while problem.duration[task, device] == np.inf:
-        device += 1
-    return task, device
-
-
-@inner
-def _begin(world: World, rows: IntArray, insertion: bool) -> None:
-    for i in range(rows.size):
-        b = rows[i]
-        episode = episode_at(world.state, b)
-        status = episode.status[0]
-        problem = problem_at(world.instances, status.slot)
-        total = problem.total[0]
-        status.serial += 1
-        status.insertion = insertion
-        status.num_placed = 0
-        status.num_ready = 0
-        status.makespan = 0.0
-        status.bound = total.lower_bound
-        status.makespan_unit = total.heft_makespan if total.heft_makespan > 0.0 else 1.0
-        status.bound_unit = total.lower_bound if total.lower_bound > 0.0 else 1.0
-        clear(problem, episode.plan)
-        for task in range(total.num_tasks):
-            if episode.plan.tasks[task].pending == 0:
-                _make_ready(problem, episode, task)
-        outcome = world.outcome[b]
-        outcome.reward = 0.0
-        outcome.terminated = False
-        outcome.invalid_action = False
-        outcome.episode_return = 0.0
-        outcome.episode_length = 0
-        show(problem, episode, view_at(world.shown, b))
-
-
-@inner
-def _advance(world: World, actions: IntArray, reward_code: int) -> None:
-    for b in range(actions.size):
-        episode = episode_at(world.state, b)
-        status = episode.status[0]
-        problem = problem_at(world.instances, status.slot)
-        outcome = world.outcome[b]
-        outcome.reward = 0.0
-        outcome.invalid_action = False
-        if status.num_placed < problem.total[0].num_tasks:
-            task, device = _decode(problem, episode, world.shown.candidates.shape[1], actions[b])
-            if task < 0:
-                outcome.invalid_action = True
-                task, device = _first_allowed(problem, episode)
-            bound_before = status.bound
-            _decide(problem, episode, task, device)
-            outcome.terminated = status.num_placed == problem.total[0].num_tasks
-            outcome.reward = reward(
-                reward_code, bound_before, status.bound, status.makespan, outcome.terminated, status.makespan_unit
-            )
-            outcome.episode_return += outcome.reward
-            outcome.episode_length += 1
-        show(problem, episode, view_at(world.shown, b))
-
-
-@inner
-def _show_rows(world: World, rows: IntArray) -> None:
-    for i in range(rows.size):
-        episode = episode_at(world.state, rows[i])
-        show(problem_at(world.instances, episode.status[0].slot), episode, view_at(world.shown, rows[i]))
-
-
-@handle_kernel
-def begin(handle: Any, rows: IntArray, insertion: bool) -> None:
-    """Begins episodes on the instances that ``slot`` names, and shows them."""
-    _begin(handle.value, rows, insertion)
-
-
-@handle_kernel
-def advance(handle: Any, actions: IntArray, reward_code: int) -> None:
-    """Takes one decision in every episode that goes on, and shows the result."""
-    _advance(handle.value, actions, reward_code)
-
-
-@handle_kernel
-def show_rows(handle: Any, rows: IntArray) -> None:
-    """Brings the observation of some episodes up to date."""
-    _show_rows(handle.value, rows)
+    mode: Literal["plan", "dispatch"] = "plan"
+    insertion: bool = True
+    queue_limit: int = 0
+    noise: str = "none"
+    noise_sigma: float = 0.0
 
 
 class TaskGraphSimulator(Simulator):
-    """Decides task graphs, one task a step: which ready task, on which device.
+    """Decides task graphs, one task a step: which ready task, on which device; in Dispatch, or to wait.
 
     Attributes:
+        rules: How they are decided.
         instances: The instances in play, side by side; ``state.slot`` says which of them each episode plays.
         state: Where the episodes stand.
         platform: What the graphs run on.
@@ -222,7 +67,7 @@ class TaskGraphSimulator(Simulator):
         num_envs: int,
         window: int,
         pool: int,
-        insertion: bool,
+        rules: Rules,
         reward: int,
     ) -> None:
         """Makes room for B episodes.
@@ -233,7 +78,7 @@ class TaskGraphSimulator(Simulator):
             num_envs: B.
             window: How many ready tasks are candidates.
             pool: Graphs that each environment draws before they come round again.
-            insertion: Whether tasks may go into gaps.
+            rules: How graphs are decided.
             reward: Place in `REWARDS`.
         """
         num_devices = platform.num_devices
@@ -243,7 +88,7 @@ class TaskGraphSimulator(Simulator):
         self.platform = platform
         self._workload = workload
         self._pool = pool if workload.varies else 1
-        self._insertion = insertion
+        self.rules = rules
         self._reward = reward
         # Rows: the drawn graphs of each environment (one row for all where the graph is fixed), then one row an
         # environment for an instance given at reset.
@@ -268,7 +113,22 @@ class TaskGraphSimulator(Simulator):
             self._draw(rows)
         else:
             self._take(rows, instances)
-        begin(self._handles[self._current], rows, self._insertion)
+        if self.rules.mode == "plan":
+            plan.begin(self.handle, rows, self.rules.insertion)
+        else:
+            self._draw_luck(rows)
+            dispatch.begin(self.handle, rows, self.rules.queue_limit)
+
+    def _draw_luck(self, rows: IntArray) -> None:
+        """Finds how long the tasks of some episodes will take."""
+        num_tasks = self.state.tasks.shape[1]
+        slowdown = draw_slowdowns(
+            self.rules.noise, self.rules.noise_sigma, self.seeds[rows], self.episodes[rows], num_tasks
+        )
+        for index, row in enumerate(rows.tolist() if self._given else []):
+            if row in self._given and self._given[row].slowdown is not None:
+                slowdown[index, : self._given[row].graph.num_tasks] = self._given[row].slowdown
+        self.state.runs["slowdown"][rows] = slowdown
 
     def _draw(self, rows: IntArray) -> None:
         """Makes the rows' episodes play the graphs that their seeds give."""
@@ -311,7 +171,13 @@ class TaskGraphSimulator(Simulator):
         self.state.status["slot"][rows] = slots
 
     def _advance(self, actions: IntArray) -> None:
-        advance(self._handles[self._current], actions, self._reward)
+        advance = plan.advance if self.rules.mode == "plan" else dispatch.advance
+        advance(self.handle, actions, self._reward)
+
+    @property
+    def handle(self) -> Any:
+        """What compiled policies read: a handle of the `World`."""
+        return self._handles[self._current]
 
     def name_action(self, tasks: IntArray, devices: IntArray) -> IntArray:
         """Returns actions that name ready tasks directly, in the window or not.
@@ -333,9 +199,12 @@ class TaskGraphSimulator(Simulator):
     def instance(self, row: int) -> Instance:
         """Returns the instance that an episode plays."""
         if row in self._given:
-            return self._given[row]
-        graph = self._workload.sample(int(self.seeds[row]), int(self.episodes[row]) % self._pool)
-        return Instance(graph, self.platform)
+            graph, platform = self._given[row].graph, self._given[row].platform
+        else:
+            graph = self._workload.sample(int(self.seeds[row]), int(self.episodes[row]) % self._pool)
+            platform = self.platform
+        slowdown = self.state.runs["slowdown"][row, : graph.num_tasks].copy()
+        return Instance(graph, platform, slowdown if self.rules.mode == "dispatch" else None)
 
     def state_arrays(self) -> Mapping[str, NDArray[Any]]:
         """Returns the state, the seeds and what the last step gave."""
@@ -359,7 +228,7 @@ class TaskGraphSimulator(Simulator):
             array[...] = arrays[name]
         for view in self._views:
             view.mark["episode"] = -1
-        show_rows(self._handles[self._current], rows)
+        show_rows(self.handle, rows)
 
     def metrics(self, rows: IntArray) -> dict[str, NDArray[np.float64]]:
         """Returns ``makespan``, ``heft_makespan`` and ``lower_bound`` (at reset), seconds."""
@@ -379,6 +248,7 @@ class TaskGraphSimulator(Simulator):
             start=tasks["start"].copy(),
             finish=tasks["finish"].copy(),
             sequence=tasks["sequence"][: status["num_placed"]].copy(),
+            decided=self.state.runs["decided"][row, : len(tasks)].copy() if self.rules.mode == "dispatch" else None,
         )
 
     def episode(self, row: int) -> pd.DataFrame:

@@ -16,7 +16,13 @@ STATUS = np.dtype(
         ("serial", np.int64),  # counts the episodes begun, so that views know what they show
         ("insertion", np.bool_),  # whether tasks may go into gaps
         ("num_placed", np.int64),  # decided tasks
-        ("num_ready", np.int64),  # tasks without undecided predecessors
+        ("num_ready", np.int64),  # tasks that can be decided
+        ("num_finished", np.int64),  # Dispatch: tasks that have run
+        ("num_arriving", np.int64),  # Dispatch: tasks without predecessors that are not released at 0
+        ("num_arrived", np.int64),  # Dispatch: how many of them are released
+        ("queue_limit", np.int64),  # Dispatch: tasks that may wait on a device behind the one in service
+        ("can_wait", np.bool_),  # Dispatch: whether something will happen if nothing is decided
+        ("now", np.float64),  # Dispatch: seconds
         ("makespan", np.float64),  # seconds, so far
         ("bound", np.float64),  # seconds; lower bound on the final makespan
         ("makespan_unit", np.float64),  # seconds; the HEFT makespan, 1 where that is 0
@@ -30,6 +36,30 @@ OPTION = np.dtype([("data_ready", np.float64), ("transfer", np.float64), ("start
 """A ready task on a device, seconds: its inputs are there; sum of their transfer times; earliest start."""
 
 
+RUN = np.dtype(
+    [
+        ("slowdown", np.float64),  # realised over expected duration
+        ("decided", np.float64),  # seconds; when its device was chosen
+        ("ready_at", np.float64),  # seconds
+        ("behind", np.int64),  # the task that waits behind it on its device, -1 for none
+        ("arriving", np.int64),  # the task at this place of the list of those that arrive, earliest first
+    ],
+    align=True,
+)
+"""What Dispatch knows of a task besides its `DECISION`, and a list beside it."""
+
+QUEUE = np.dtype(
+    [
+        ("head", np.int64),  # the task in service, -1 for none
+        ("tail", np.int64),  # the last task in line
+        ("length", np.int64),  # tasks in line, the one in service included
+        ("until", np.float64),  # seconds; when the one in service will have finished, inf for none
+    ],
+    align=True,
+)
+"""A device in Dispatch."""
+
+
 class State(NamedTuple):
     """B episodes. Ready tasks are listed by upward rank, ties by index."""
 
@@ -38,6 +68,8 @@ class State(NamedTuple):
     intervals: Records  # (B, P, T) of INTERVAL
     lanes: Records  # (B, P) of LANE
     options: Records  # (B, T, P) of OPTION
+    runs: Records  # (B, T) of RUN
+    queues: Records  # (B, P) of QUEUE
 
     @classmethod
     def empty(cls, num_envs: int, num_tasks: int, num_devices: int) -> State:
@@ -48,6 +80,8 @@ class State(NamedTuple):
             intervals=np.zeros((num_envs, num_devices, num_tasks), INTERVAL),
             lanes=np.zeros((num_envs, num_devices), LANE),
             options=np.zeros((num_envs, num_tasks, num_devices), OPTION),
+            runs=np.zeros((num_envs, num_tasks), RUN),
+            queues=np.zeros((num_envs, num_devices), QUEUE),
         )
 
 
@@ -57,9 +91,17 @@ class Episode(NamedTuple):
     status: Records  # (1,)
     plan: Plan
     options: Records  # (T, P)
+    runs: Records  # (T,)
+    queues: Records  # (P,)
 
 
 @inner
 def episode_at(state: State, b: int) -> Any:
     """Returns one row as an `Episode`."""
-    return Episode(state.status[b : b + 1], Plan(state.tasks[b], state.intervals[b], state.lanes[b]), state.options[b])
+    return Episode(
+        state.status[b : b + 1],
+        Plan(state.tasks[b], state.intervals[b], state.lanes[b]),
+        state.options[b],
+        state.runs[b],
+        state.queues[b],
+    )

@@ -1,0 +1,192 @@
+"""Plans at run time: played task by task as they become ready, or made anew on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...compilation import handle_kernel, inner
+from ...envs import Simulator
+from ...envs.core.simulator import Arrays
+from ...envs.task_graph.instance import Problem, Records, problem_at
+from ...envs.task_graph.list_scheduling import Draft, clear, continue_by_priority, insert_ready
+from ...envs.task_graph.simulator import TaskGraphSimulator
+from ...envs.task_graph.state import Episode, episode_at
+from ...envs.task_graph.world import World, is_allowed
+from ...errors import HetgymError
+from ...workloads.task_graph import FloatArray, IntArray
+from ..policy import Actions
+from .online import dispatching
+
+PLANNED = np.dtype(
+    [
+        ("device", np.int64),  # -1 where nothing is planned
+        ("start", np.float64),  # seconds, planned
+        ("finish", np.float64),  # seconds, planned
+        ("step", np.int64),  # when it was planned
+    ],
+    align=True,
+)
+"""What is planned for a task."""
+
+
+@inner
+def _precedes(one: Any, other: Any) -> bool:
+    """Whether a planned task runs before another on the same device."""
+    if one.start != other.start:
+        return bool(one.start < other.start)
+    return bool(one.finish < other.finish or (one.finish == other.finish and one.step < other.step))
+
+
+@inner
+def _follow(world: World, planned: Records, room: IntArray, actions: Actions) -> None:
+    for b in range(actions.size):
+        episode = episode_at(world.state, b)
+        problem = problem_at(world.instances, episode.status[0].slot)
+        room[:] = -1
+        for task in range(problem.total[0].num_tasks):
+            device = planned[b, task].device
+            if device >= 0 and episode.plan.tasks[task].device < 0:
+                following = room[device]
+                if following < 0 or _precedes(planned[b, task], planned[b, following]):
+                    room[device] = task
+        actions[b] = 0
+        for device in range(room.size):
+            task = room[device]
+            if task >= 0 and episode.plan.tasks[task].pending == 0 and is_allowed(problem, episode, task, device):
+                actions[b] = world.shown.candidates.shape[1] + task * room.size + device
+                break
+
+
+@handle_kernel
+def follow(handle: Any, planned: Records, room: IntArray, actions: Actions) -> None:
+    """Finds the next decision of every episode that follows its plan.
+
+    Args:
+        handle: Of a `World`.
+        planned: (B, T) of `PLANNED`.
+        room: int64 (P,), to work in.
+        actions: int64 (B,), the result.
+    """
+    _follow(handle.value, planned, room, actions)
+
+
+def next_planned(simulator: TaskGraphSimulator, planned: Records) -> Actions:
+    """Returns a task and its device for each episode, or 0 to wait, int64 (B,).
+
+    Each device is given its tasks in the planned order, as they become ready.
+
+    Args:
+        simulator: In Dispatch.
+        planned: (B, T) of `PLANNED`.
+    """
+    actions = np.empty(simulator.num_envs, np.int64)
+    follow(simulator.handle, planned, np.empty(simulator.platform.num_devices, np.int64), actions)
+    return actions
+
+
+@inner
+def _take_over(problem: Problem, episode: Episode, draft: Draft) -> int:
+    """Begins a plan with what is decided already, and returns how many tasks can be planned next.
+
+    Devices are free when their tasks in line are expected to have run.
+    """
+    plan = draft.plan
+    clear(problem, plan)
+    for device in range(problem.duration.shape[1]):
+        plan.lanes[device].available = episode.plan.lanes[device].available
+        plan.lanes[device].num_intervals = 1
+        plan.intervals[device, 0].begin = 0.0
+        plan.intervals[device, 0].end = plan.lanes[device].available
+        plan.intervals[device, 0].widest_gap = 0.0
+    for task in range(problem.total[0].num_tasks):
+        decision = episode.plan.tasks[task]
+        if decision.device >= 0:
+            plan.tasks[task].device = decision.device
+            plan.tasks[task].finish = decision.finish
+            for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
+                plan.tasks[problem.edges[edge].target].pending -= 1
+    num_ready = 0
+    for task in range(problem.total[0].num_tasks):
+        # Nobody knows of tasks before they are released.
+        known = problem.tasks[task].release <= episode.status[0].now
+        if plan.tasks[task].device < 0 and plan.tasks[task].pending == 0 and known:
+            insert_ready(plan, num_ready, draft.priority, task)
+            num_ready += 1
+    return num_ready
+
+
+@inner
+def _plan_again(world: World, draft: Draft, period: float, planned_at: FloatArray, planned: Records) -> None:
+    for b in range(planned_at.size):
+        episode = episode_at(world.state, b)
+        now = episode.status[0].now
+        problem = problem_at(world.instances, episode.status[0].slot)
+        if now - planned_at[b] < period * episode.status[0].makespan_unit or now == planned_at[b]:
+            continue
+        planned_at[b] = now
+        draft.outlook[:] = 0.0
+        for task in range(problem.total[0].num_tasks):
+            draft.priority[task] = problem.upward_rank[task]
+        step = episode.status[0].num_placed
+        continue_by_priority(problem, draft, _take_over(problem, episode, draft), step, True)
+        for task in range(problem.total[0].num_tasks):
+            planned[b, task].device = draft.plan.tasks[task].device
+            planned[b, task].start = draft.plan.tasks[task].start
+            planned[b, task].finish = draft.plan.tasks[task].finish
+        for later in range(step, problem.total[0].num_tasks):
+            planned[b, draft.plan.tasks[later].sequence].step = later
+
+
+@handle_kernel
+def plan_again(handle: Any, draft: Draft, period: float, planned_at: FloatArray, planned: Records) -> None:
+    """Plans by HEFT's rule what is not decided yet, in the episodes whose plan is old.
+
+    Args:
+        handle: Of a `World`.
+        draft: Room for the largest instance.
+        period: How old a plan becomes, as a share of the instance's HEFT makespan; with 0, until something happens.
+        planned_at: float64 (B,), seconds, when each plan was made.
+        planned: (B, T) of `PLANNED`.
+    """
+    _plan_again(handle.value, draft, period, planned_at, planned)
+
+
+class PeriodicHeft:
+    """HEFT at run time: what is not decided yet is planned anew at intervals, from what is known by then."""
+
+    name = "re-heft"
+    clairvoyant = False
+
+    def __init__(self, period: float = 0.0) -> None:
+        """Chooses the interval.
+
+        Args:
+            period: At least so much time passes between two plans, as a share of the HEFT makespan of the instance;
+                with 0, a plan lives until the next event.
+
+        Raises:
+            HetgymError: If the period is not a finite number, zero or more.
+        """
+        if not 0 <= period < np.inf:
+            raise HetgymError(f"policy 're-heft': period: must be zero or more, and finite (given: {period})")
+        self._period = float(period)
+
+    def reset(self, simulator: Simulator) -> None:
+        """Forgets all plans.
+
+        Raises:
+            HetgymError: If tasks are not decided while they run.
+        """
+        running = dispatching(self.name, simulator)
+        num_envs, num_tasks = running.state.tasks.shape
+        self._planned = np.zeros((num_envs, num_tasks), PLANNED)
+        self._planned_at = np.full(num_envs, -np.inf)
+        self._draft = Draft.empty(num_tasks, running.platform.num_devices)
+
+    def act(self, observation: Arrays, simulator: Simulator) -> Actions:
+        """Returns the next task of each plan and its device, or 0 to wait, int64 (B,)."""
+        running = dispatching(self.name, simulator)
+        plan_again(running.handle, self._draft, self._period, self._planned_at, self._planned)
+        return next_planned(running, self._planned)

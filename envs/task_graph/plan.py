@@ -1,0 +1,125 @@
+"""The kernels of Plan: tasks are decided before anything runs, each when its predecessors are decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...compilation import handle_kernel, inner
+from ...workloads.task_graph import IntArray
+from .features import show, view_at
+from .instance import Problem, problem_at
+from .list_scheduling import earliest_start, insert_ready, place
+from .reward import reward
+from .state import Episode, episode_at
+from .world import World, clear_episode, decode, find_inputs, first_allowed
+
+
+@inner
+def _make_ready(problem: Problem, episode: Episode, task: int) -> None:
+    """Adds a task to the ready ones, and finds when it could start on each device."""
+    find_inputs(problem, episode, task)
+    for device in range(problem.duration.shape[1]):
+        option = episode.options[task, device]
+        option.start = earliest_start(
+            episode.plan, device, option.data_ready, problem.duration[task, device], episode.status[0].insertion
+        )
+    insert_ready(episode.plan, episode.status[0].num_ready, problem.upward_rank, task)
+    episode.status[0].num_ready += 1
+
+
+@inner
+def _decide(problem: Problem, episode: Episode, task: int, device: int) -> None:
+    """Places a ready task, and brings its successors and the starts that it shifts up to date."""
+    status, plan, options = episode.status[0], episode.plan, episode.options
+    start = options[task, device].start
+    finish = start + problem.duration[task, device]
+    place(problem, plan, status.num_placed, task, device, start)
+    status.num_placed += 1
+    status.makespan = max(status.makespan, finish)
+    status.bound = max(status.bound, finish + problem.tail[task, device])
+    if status.num_placed == problem.total[0].num_tasks:
+        # The bound sums along paths, the makespan along devices: they may differ in the last bit.
+        status.bound = status.makespan
+
+    kept = 0
+    for position in range(status.num_ready):
+        other = plan.tasks[position].ready
+        if other == task:
+            continue
+        plan.tasks[kept].ready = other
+        kept += 1
+        # A start moves only if the new interval cuts into what the task would have taken.
+        duration, option = problem.duration[other, device], options[other, device]
+        cut = start < option.start + duration and finish > option.start
+        if cut or not status.insertion:
+            option.start = earliest_start(plan, device, option.data_ready, duration, status.insertion)
+    status.num_ready = kept
+    for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
+        receiver = problem.edges[edge].target
+        plan.tasks[receiver].pending -= 1
+        if plan.tasks[receiver].pending == 0:
+            _make_ready(problem, episode, receiver)
+
+
+@inner
+def _begin(world: World, rows: IntArray, insertion: bool) -> None:
+    for i in range(rows.size):
+        b = rows[i]
+        episode = episode_at(world.state, b)
+        status = episode.status[0]
+        problem = problem_at(world.instances, status.slot)
+        clear_episode(problem, episode, world.outcome[b : b + 1])
+        status.insertion = insertion
+        for task in range(problem.total[0].num_tasks):
+            if episode.plan.tasks[task].pending == 0:
+                _make_ready(problem, episode, task)
+        show(problem, episode, view_at(world.shown, b))
+
+
+@inner
+def _advance(world: World, actions: IntArray, reward_code: int) -> None:
+    for b in range(actions.size):
+        episode = episode_at(world.state, b)
+        status = episode.status[0]
+        problem = problem_at(world.instances, status.slot)
+        outcome = world.outcome[b]
+        outcome.reward = 0.0
+        outcome.invalid_action = False
+        if status.num_placed < problem.total[0].num_tasks:
+            task, device = decode(problem, episode, world.shown.candidates.shape[1], actions[b])
+            if task < 0:
+                outcome.invalid_action = True
+                task, device = first_allowed(problem, episode)
+            bound_before = status.bound
+            _decide(problem, episode, task, device)
+            outcome.terminated = status.num_placed == problem.total[0].num_tasks
+            outcome.reward = reward(
+                reward_code, bound_before, status.bound, status.makespan, outcome.terminated, status.makespan_unit
+            )
+            outcome.episode_return += outcome.reward
+            outcome.episode_length += 1
+        show(problem, episode, view_at(world.shown, b))
+
+
+@handle_kernel
+def begin(handle: Any, rows: IntArray, insertion: bool) -> None:
+    """Begins episodes on the instances that ``slot`` names, and shows them.
+
+    Args:
+        handle: Of a `World`.
+        rows: int64, which episodes.
+        insertion: Whether tasks may go into gaps.
+    """
+    _begin(handle.value, rows, insertion)
+
+
+@handle_kernel
+def advance(handle: Any, actions: IntArray, reward_code: int) -> None:
+    """Takes one decision in every episode that goes on, and shows the result.
+
+    Args:
+        handle: Of a `World`.
+        actions: int64 (B,).
+        reward_code: Place in `REWARDS`.
+    """
+    _advance(handle.value, actions, reward_code)

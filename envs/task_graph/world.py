@@ -1,0 +1,132 @@
+"""What the kernels of Plan and of Dispatch work on, and what they have in common."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...compilation import handle_kernel, inner
+from ...workloads.task_graph import IntArray
+from .features import View, show, view_at
+from .instance import Instances, Problem, Records, problem_at
+from .list_scheduling import clear
+from .ranks import transfer_time
+from .state import Episode, State, episode_at
+
+
+class World(NamedTuple):
+    """All that a kernel works on."""
+
+    instances: Instances
+    state: State
+    outcome: Records  # (B,) of OUTCOME
+    shown: View
+
+
+@inner
+def clear_episode(problem: Problem, episode: Episode, outcome: Records) -> None:
+    """Undoes all decisions of an episode, and its rewards.
+
+    Args:
+        problem: What it plays.
+        episode: Where it stands.
+        outcome: (1,) of OUTCOME.
+    """
+    status, total = episode.status[0], problem.total[0]
+    status.serial += 1
+    status.num_placed = 0
+    status.num_ready = 0
+    status.makespan = 0.0
+    status.bound = total.lower_bound
+    status.makespan_unit = total.heft_makespan if total.heft_makespan > 0.0 else 1.0
+    status.bound_unit = total.lower_bound if total.lower_bound > 0.0 else 1.0
+    clear(problem, episode.plan)
+    outcome[0].reward = 0.0
+    outcome[0].terminated = False
+    outcome[0].invalid_action = False
+    outcome[0].episode_return = 0.0
+    outcome[0].episode_length = 0
+
+
+@inner
+def find_inputs(problem: Problem, episode: Episode, task: int) -> None:
+    """Finds when the inputs of a task, whose senders are all decided, are on each device."""
+    plan, options = episode.plan, episode.options
+    num_devices = problem.duration.shape[1]
+    for device in range(num_devices):
+        options[task, device].data_ready = problem.tasks[task].release
+        options[task, device].transfer = 0.0
+    for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
+        edge = problem.edges[problem.edge_costs[entry].incoming]
+        sender = plan.tasks[edge.source]
+        for device in range(num_devices):
+            option = options[task, device]
+            transfer = transfer_time(problem, edge.bytes, sender.device, device)
+            option.data_ready = max(option.data_ready, sender.finish + transfer)
+            option.transfer += transfer
+
+
+@inner
+def is_open(episode: Episode, device: int) -> bool:
+    """Whether a device takes one more task."""
+    return bool(episode.queues[device].length <= episode.status[0].queue_limit)
+
+
+@inner
+def is_allowed(problem: Problem, episode: Episode, task: int, device: int) -> bool:
+    """Whether a ready task may be given to a device."""
+    return bool(problem.duration[task, device] < np.inf and is_open(episode, device))
+
+
+@inner
+def decode(problem: Problem, episode: Episode, num_candidates: int, action: int) -> tuple[int, int]:
+    """Returns the (task, device) that an action means, or (-1, -1) if it means none that is allowed.
+
+    Args:
+        problem: What is played.
+        episode: Where it stands.
+        num_candidates: A; actions from there on name a task directly (`TaskGraphSimulator.name_action`).
+        action: From the agent.
+    """
+    num_devices = problem.duration.shape[1]
+    if action <= 0:
+        return -1, -1
+    if action < num_candidates:
+        position, device = divmod(action - 1, num_devices)
+        if position >= episode.status[0].num_ready:
+            return -1, -1
+        task = episode.plan.tasks[position].ready
+    else:
+        task, device = divmod(action - num_candidates, num_devices)
+        if task >= problem.total[0].num_tasks:
+            return -1, -1
+        if episode.plan.tasks[task].pending > 0 or episode.plan.tasks[task].device >= 0:
+            return -1, -1
+    if not is_allowed(problem, episode, task, device):
+        return -1, -1
+    return task, device
+
+
+@inner
+def first_allowed(problem: Problem, episode: Episode) -> tuple[int, int]:
+    """Returns the allowed (task, device) of lowest index, or (-1, -1) if there is none."""
+    for position in range(episode.status[0].num_ready):
+        task = episode.plan.tasks[position].ready
+        for device in range(problem.duration.shape[1]):
+            if is_allowed(problem, episode, task, device):
+                return task, device
+    return -1, -1
+
+
+@inner
+def _show_rows(world: World, rows: IntArray) -> None:
+    for i in range(rows.size):
+        episode = episode_at(world.state, rows[i])
+        show(problem_at(world.instances, episode.status[0].slot), episode, view_at(world.shown, rows[i]))
+
+
+@handle_kernel
+def show_rows(handle: Any, rows: IntArray) -> None:
+    """Brings the observation of some episodes up to date."""
+    _show_rows(handle.value, rows)

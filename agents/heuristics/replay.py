@@ -183,7 +183,8 @@ class PeriodicHeft:
         num_envs, num_tasks = running.state.tasks.shape
         self._planned = np.zeros((num_envs, num_tasks), PLANNED)
         self._planned_at = np.full(num_envs, -np.inf)
-        self._draft = Draft.empty(num_tasks, running.platform.num_devices)
+        # One more: what is decided already is an interval of its own on each device.
+        self._draft = Draft.empty(num_tasks + 1, running.platform.num_devices)
 
     def act(self, observation: Arrays, simulator: Simulator) -> Actions:
         """Returns the next task of each plan and its device, or 0 to wait, int64 (B,)."""

@@ -174,28 +174,22 @@ def replay_dispatch(instance: Instance, decisions: Sequence[tuple[int, int] | No
         decisions: (task, device) pairs, or None to wait.
         queue_limit: How many tasks may wait on a device behind the one in service.
     """
-    tasks = range(instance.graph.num_tasks)
-    run = _Run(instance, queue_limit)
+    run = Run(instance, queue_limit)
+    run.go_on()
     for decision in decisions:
-        while not any(run.can_decide(task, device) for task in tasks for device in range(run.num_devices)):
-            run.wait()
         if decision is None:
             run.wait()
         else:
             run.decide(*decision)
-    return Schedule(
-        device=np.array([run.device.get(task, -1) for task in tasks]),
-        start=np.array([run.start.get(task, 0.0) for task in tasks]),
-        finish=np.array([run.finish.get(task, 0.0) for task in tasks]),
-        sequence=np.array(list(run.device), int),
-        decided=np.array([run.decided.get(task, 0.0) for task in tasks]),
-    )
+        run.go_on()
+    return run.schedule()
 
 
-class _Run:
-    """What has been decided at run time, and what time it is."""
+class Run:
+    """What has been decided at run time, and what time it is (`replay_dispatch` has the rules)."""
 
     def __init__(self, instance: Instance, queue_limit: int) -> None:
+        """Begins at time 0; the arguments are those of `replay_dispatch`."""
         self.instance = instance
         self.num_devices = instance.platform.num_devices
         self.queue_limit = queue_limit
@@ -217,10 +211,22 @@ class _Run:
             and len(line) <= self.queue_limit
         )
 
+    def can_wait(self) -> bool:
+        """Whether anything is still to happen by itself."""
+        return any(time > self.now for time in self._events())
+
     def wait(self) -> None:
         """Lets time pass until something happens."""
-        times = [*self.finish.values(), *self.instance.graph.release.tolist()]
-        self.now = min(time for time in times if time > self.now)
+        self.now = min(time for time in self._events() if time > self.now)
+
+    def go_on(self) -> None:
+        """Lets time pass until something can be decided, or nothing will happen any more."""
+        tasks, devices = range(self.instance.graph.num_tasks), range(self.num_devices)
+        while self.can_wait() and not any(self.can_decide(task, device) for task in tasks for device in devices):
+            self.wait()
+
+    def _events(self) -> list[float]:
+        return [*self.finish.values(), *self.instance.graph.release.tolist()]
 
     def decide(self, task: int, device: int) -> None:
         """Gives a task to a device."""
@@ -235,6 +241,17 @@ class _Run:
         self.finish[task] = self.start[task] + float(self.instance.realised_duration[task, device])
         self.device[task] = device
         self.decided[task] = self.now
+
+    def schedule(self) -> Schedule:
+        """Returns what has been decided."""
+        tasks = range(self.instance.graph.num_tasks)
+        return Schedule(
+            device=np.array([self.device.get(task, -1) for task in tasks]),
+            start=np.array([self.start.get(task, 0.0) for task in tasks]),
+            finish=np.array([self.finish.get(task, 0.0) for task in tasks]),
+            sequence=np.array(list(self.device), int),
+            decided=np.array([self.decided.get(task, 0.0) for task in tasks]),
+        )
 
 
 def _edges(instance: Instance) -> list[tuple[int, int, float]]:

@@ -18,8 +18,12 @@ from .state import Episode
 
 SCHEMA = ObservationSchema(
     candidates=(
-        Feature("wait", "1 for candidate 0, which waits, where it is allowed: in Plan after the end only"),
-        Feature("start_gap", "earliest start, s, above the least of all candidates; / scale"),
+        Feature("wait", "1 for candidate 0, which waits, where it is allowed (in Plan: after the end)"),
+        Feature(
+            "start_gap",
+            "earliest start, s, above the least of all candidates; of wait, when the next task in service is expected "
+            "to finish, above the same; / scale",
+        ),
         Feature("finish_gap", "earliest finish, s, above the least of all candidates; / scale"),
         Feature("device_gap", "earliest finish, s, above that on the task's best device; / scale"),
         Feature("path_gap", "earliest finish + optimistic cost, s, above that on the task's best device; / scale"),
@@ -207,6 +211,17 @@ def _hide(view: View, row: int) -> None:
 
 
 @inner
+def _next_finish(episode: Episode) -> float:
+    """Returns when the first of the tasks in service is expected to finish, seconds; now if there is none."""
+    time = np.inf
+    for device in range(episode.queues.size):
+        task = episode.queues[device].head
+        if task >= 0:
+            time = min(time, episode.plan.tasks[task].finish)
+    return time if time < np.inf else float(episode.status[0].now)
+
+
+@inner
 def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:  # noqa: PLR0915 (a line a feature)
     duration, tail, options, lanes = problem.duration, problem.tail, episode.options, episode.plan.lanes
     candidates = view.candidates
@@ -274,6 +289,9 @@ def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:  #
     view.mark[0].slots = slots
     view.action_mask[0] = 1 if slots == 0 or episode.status[0].can_wait else 0
     candidates[0, 0] = view.action_mask[0]
+    candidates[0, 1] = 0.0
+    if episode.status[0].can_wait:
+        candidates[0, 1] = _clip((_next_finish(episode) - least_start) * per_scale)
 
 
 @inner

@@ -76,7 +76,10 @@ class Instance:
     @property
     def realised_duration(self) -> FloatArray:
         """Seconds that tasks take when they run, float64 (T, P); inf where a device cannot run a task."""
-        return self.duration if self.slowdown is None else self.duration * self.slowdown[:, None]
+        if self.slowdown is None:
+            return self.duration
+        slowdown = np.broadcast_to(self.slowdown[:, None], self.duration.shape)
+        return np.multiply(self.duration, slowdown, where=np.isfinite(self.duration), out=self.duration.copy())
 
 
 TASK = np.dtype(

@@ -8,6 +8,9 @@ __all__ = ["HetgymError", "__version__"]
 
 __version__ = "0.1.0"
 
-for _id, _faces in {"hetgym/TaskGraphPlan-v0": "hetgym.envs.task_graph.env:TaskGraphPlan"}.items():
+for _id, _faces in {
+    "hetgym/TaskGraphPlan-v0": "hetgym.envs.task_graph.env:TaskGraphPlan",
+    "hetgym/TaskGraphDispatch-v0": "hetgym.envs.task_graph.env:TaskGraphDispatch",
+}.items():
     if _id not in gymnasium.registry:
         gymnasium.register(_id, entry_point=f"{_faces}Env", vector_entry_point=f"{_faces}VectorEnv")

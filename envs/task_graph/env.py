@@ -78,7 +78,7 @@ class TaskGraphPlanEnv(SingleEnv):
 
     def __init__(self, scenario: str | Path | Scenario = "random", **arguments: Any) -> None:
         """Prepares the environment; the arguments are those of the class."""
-        super().__init__(scenario, **arguments)
+        super().__init__(scenario, mode="plan", **arguments)
 
 
 class TaskGraphPlanVectorEnv(BatchedEnv):
@@ -86,4 +86,75 @@ class TaskGraphPlanVectorEnv(BatchedEnv):
 
     def __init__(self, scenario: str | Path | Scenario = "random", **arguments: Any) -> None:
         """Prepares the environments; the arguments are those of `TaskGraphPlanEnv`, and ``num_envs``."""
-        super().__init__(scenario, **arguments)
+        super().__init__(scenario, mode="plan", **arguments)
+
+
+class TaskGraphDispatchEnv(SingleEnv):
+    """Decides which task of a job graph runs on which device, while tasks run and take longer than expected.
+
+    ## Description
+    A directed acyclic graph of tasks runs on unlike devices. A task can be decided when its predecessors have
+    finished and its job has arrived. It is given to a device, and stands in line there: a device runs its tasks one
+    at a time in the order in which they were given to it, each as soon as its inputs have arrived. Data leave when
+    their sender finishes, wherever the receiver will run. Tasks take their expected duration times a factor that is
+    drawn for each task and known to nobody before the task has finished. Time passes when nothing can be decided,
+    or when the agent waits.
+
+    ## Action Space
+    ``Discrete(1 + ready_window * P)``. Action 0 waits until the next task finishes or the next job arrives; it is
+    masked where neither will happen. Action ``1 + slot * P + device`` gives the slot-th most urgent ready task (by
+    upward rank, ties by index) to a device; it is masked where the device cannot run the task, or has
+    ``queue_limit`` tasks waiting behind the one in service. A masked action does not raise: the lowest-index allowed
+    one is executed.
+
+    ## Observation Space
+    That of `TaskGraphPlanEnv`, feature for feature, so that an agent trained there can act here. What has not
+    finished is shown as it is expected.
+
+    ## Starting State
+    Nothing is decided. Graph and luck are those of (seed, episode).
+
+    ## Reward
+    ``lower-bound`` (default): minus the increase of a bound on the makespan that expected durations give, over the
+    makespan of HEFT's plan; at the end the bound is the makespan. An episode returns -(makespan - lower bound at
+    reset) / HEFT makespan. ``makespan``: minus the makespan over that of HEFT's plan, at the end.
+
+    ## Episode End
+    Terminates when all tasks have finished; is never truncated.
+
+    ## Information
+    ``invalid_action`` where a masked action was asked for. At the end ``metrics``: ``makespan``, and of the plan
+    with expected durations ``heft_makespan`` and ``lower_bound``, in seconds. ``env.unwrapped.episode()`` gives the
+    schedule as a table; what has not finished is in it as it is expected.
+
+    ## Arguments
+    Those of `TaskGraphPlanEnv`; the default scenario is ``random-noisy``. Of the scenario's settings, ``noise``,
+    ``noise_sigma`` and ``queue_limit`` matter here, and ``placement`` does not.
+
+    ```python
+    import gymnasium
+    import hetgym
+
+    env = gymnasium.make("hetgym/TaskGraphDispatch-v0", scenario="random-noisy", noise_sigma=0.5)
+    observation, info = env.reset(seed=0)
+    ```
+
+    ## References
+    Grinsztajn, Beaumont, Jeannot, Preux (READYS), IEEE Cluster 2021, doi:10.1109/Cluster48925.2021.00031: deciding
+    at run time, with waiting, under noise.
+
+    ## Version History
+    v0: the first.
+    """
+
+    def __init__(self, scenario: str | Path | Scenario = "random-noisy", **arguments: Any) -> None:
+        """Prepares the environment; the arguments are those of the class."""
+        super().__init__(scenario, mode="dispatch", **arguments)
+
+
+class TaskGraphDispatchVectorEnv(BatchedEnv):
+    """`TaskGraphDispatchEnv`, many at once; takes ``num_envs`` besides, and ``copy`` is false by default."""
+
+    def __init__(self, scenario: str | Path | Scenario = "random-noisy", **arguments: Any) -> None:
+        """Prepares the environments; the arguments are those of `TaskGraphDispatchEnv`, and ``num_envs``."""
+        super().__init__(scenario, mode="dispatch", **arguments)

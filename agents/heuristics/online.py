@@ -18,6 +18,7 @@ from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...envs.task_graph.state import Episode, episode_at
 from ...envs.task_graph.world import World, is_allowed
 from ...errors import HetgymError
+from ...workloads.task_graph import FloatArray
 from ..policy import Actions
 
 
@@ -54,8 +55,10 @@ class OnlineScheduler:
 
     def act(self, observation: Arrays, simulator: Simulator) -> Actions:
         """Returns a task and its device for each episode, or 0 to wait, int64 (B,)."""
-        actions = np.zeros(simulator.num_envs, np.int64)
-        choose(dispatching(self.name, simulator).handle, self._order, self._wait, actions)
+        running = dispatching(self.name, simulator)
+        actions = np.empty(simulator.num_envs, np.int64)
+        free = np.empty(running.platform.num_devices)
+        choose(running.handle, self._order, self._wait, free, actions)
         return actions
 
 
@@ -85,27 +88,27 @@ def _precedes(problem: Problem, episode: Episode, by_rank: bool, task: int, othe
 
 
 @inner
-def _best_device(problem: Problem, episode: Episode, task: int, now: bool) -> int:
+def _best_device(problem: Problem, episode: Episode, free: FloatArray, task: int, now: bool) -> int:
     """Returns where a task is expected to finish first, of all devices or of those that take it now; -1 for none.
 
-    Devices are free from ``lanes.data_ready`` on.
+    Device p is free from ``free[p]`` on.
     """
     best, best_device = np.inf, -1
     for device in range(problem.duration.shape[1]):
         if not now or is_allowed(problem, episode, task, device):
-            start = max(episode.options[task, device].data_ready, episode.plan.lanes[device].data_ready)
+            start = max(episode.options[task, device].data_ready, free[device])
             if start + problem.duration[task, device] < best:
                 best, best_device = start + problem.duration[task, device], device
     return best_device
 
 
 @inner
-def _earliest_finish(problem: Problem, episode: Episode) -> tuple[int, int]:
+def _earliest_finish(problem: Problem, episode: Episode, free: FloatArray) -> tuple[int, int]:
     """Returns the allowed (task, device) that is expected to finish first; of equals the most urgent."""
     best, best_task, best_device = np.inf, -1, -1
     for position in range(episode.status[0].num_ready):
         task = episode.plan.tasks[position].ready
-        device = _best_device(problem, episode, task, True)
+        device = _best_device(problem, episode, free, task, True)
         if device >= 0:
             finish = episode.options[task, device].start + problem.duration[task, device]
             if finish < best:
@@ -114,7 +117,9 @@ def _earliest_finish(problem: Problem, episode: Episode) -> tuple[int, int]:
 
 
 @inner
-def _first_in_order(problem: Problem, episode: Episode, by_rank: bool, wait: bool) -> tuple[int, int]:
+def _first_in_order(
+    problem: Problem, episode: Episode, free: FloatArray, by_rank: bool, wait: bool
+) -> tuple[int, int]:
     """Returns the first ready task in order that gets a device now, and the device; (-1, -1) if none does.
 
     Tasks that wait take their place: those that come after them find the device taken for as long.
@@ -127,43 +132,44 @@ def _first_in_order(problem: Problem, episode: Episode, by_rank: bool, wait: boo
             behind = last < 0 or _precedes(problem, episode, by_rank, last, other)
             if behind and (task < 0 or _precedes(problem, episode, by_rank, other, task)):
                 task = other
-        device = _best_device(problem, episode, task, not wait)
+        device = _best_device(problem, episode, free, task, not wait)
         if device >= 0 and is_allowed(problem, episode, task, device):
             return task, device
         if wait:
-            start = max(episode.options[task, device].data_ready, episode.plan.lanes[device].data_ready)
-            episode.plan.lanes[device].data_ready = start + problem.duration[task, device]
+            start = max(episode.options[task, device].data_ready, free[device])
+            free[device] = start + problem.duration[task, device]
         last = task
     return -1, -1
 
 
 @inner
-def _choose(world: World, order: int, wait: bool, actions: Actions) -> None:
+def _choose(world: World, order: int, wait: bool, free: FloatArray, actions: Actions) -> None:
     num_candidates = world.shown.candidates.shape[1]
     for b in range(actions.size):
         episode = episode_at(world.state, b)
         problem = problem_at(world.instances, episode.status[0].slot)
         num_devices = problem.duration.shape[1]
         for device in range(num_devices):
-            episode.plan.lanes[device].data_ready = episode.plan.lanes[device].available
+            free[device] = episode.plan.lanes[device].available
         if order == 2:
-            task, device = _earliest_finish(problem, episode)
+            task, device = _earliest_finish(problem, episode, free)
         else:
-            task, device = _first_in_order(problem, episode, order == 0, wait)
+            task, device = _first_in_order(problem, episode, free, order == 0, wait)
         actions[b] = 0 if task < 0 else num_candidates + task * num_devices + device
 
 
 @handle_kernel
-def choose(handle: Any, order: int, wait: bool, actions: Actions) -> None:
+def choose(handle: Any, order: int, wait: bool, free: FloatArray, actions: Actions) -> None:
     """Finds the next decision of every episode.
 
     Args:
         handle: Of a `World`.
         order: Place in (``rank``, ``ready``, ``finish``).
         wait: Whether tasks wait for their best device.
+        free: float64 (P,), to work in.
         actions: int64 (B,), the result.
     """
-    _choose(handle.value, order, wait, actions)
+    _choose(handle.value, order, wait, free, actions)
 
 
 def fifo() -> OnlineScheduler:

@@ -10,7 +10,7 @@ from ...compilation import handle_kernel, inner
 from ...envs import Simulator
 from ...envs.core.simulator import Arrays
 from ...envs.task_graph.instance import Problem, Records, problem_at
-from ...envs.task_graph.list_scheduling import Draft, clear, continue_by_priority, insert_ready
+from ...envs.task_graph.list_scheduling import Draft, clear, continue_by_priority
 from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...envs.task_graph.state import Episode, episode_at
 from ...envs.task_graph.world import World, is_allowed
@@ -87,8 +87,8 @@ def next_planned(simulator: TaskGraphSimulator, planned: Records) -> Actions:
 
 
 @inner
-def _take_over(problem: Problem, episode: Episode, draft: Draft) -> int:
-    """Begins a plan with what is decided already, and returns how many tasks can be planned next.
+def _take_over(problem: Problem, episode: Episode, draft: Draft) -> None:
+    """Begins a plan with what is decided already.
 
     Devices are free when their tasks in line are expected to have run.
     """
@@ -107,14 +107,9 @@ def _take_over(problem: Problem, episode: Episode, draft: Draft) -> int:
             plan.tasks[task].finish = decision.finish
             for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
                 plan.tasks[problem.edges[edge].target].pending -= 1
-    num_ready = 0
-    for task in range(problem.total[0].num_tasks):
-        # Nobody knows of tasks before they are released.
-        known = problem.tasks[task].release <= episode.status[0].now
-        if plan.tasks[task].device < 0 and plan.tasks[task].pending == 0 and known:
-            insert_ready(plan, num_ready, draft.priority, task)
-            num_ready += 1
-    return num_ready
+        elif problem.tasks[task].release > episode.status[0].now:
+            # Nobody knows of it yet.
+            plan.tasks[task].pending += 1
 
 
 @inner
@@ -130,7 +125,8 @@ def _plan_again(world: World, draft: Draft, period: float, planned_at: FloatArra
         for task in range(problem.total[0].num_tasks):
             draft.priority[task] = problem.upward_rank[task]
         step = episode.status[0].num_placed
-        continue_by_priority(problem, draft, _take_over(problem, episode, draft), step, True)
+        _take_over(problem, episode, draft)
+        continue_by_priority(problem, draft, step, True)
         for task in range(problem.total[0].num_tasks):
             planned[b, task].device = draft.plan.tasks[task].device
             planned[b, task].start = draft.plan.tasks[task].start

@@ -10,7 +10,7 @@ from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
 from .features import show, view_at
 from .instance import Problem, problem_at
-from .list_scheduling import insert_ready, remove_ready
+from .list_scheduling import insert_ready
 from .reward import reward
 from .state import Episode, episode_at
 from .world import World, clear_episode, decode, find_inputs, first_allowed
@@ -50,11 +50,12 @@ def _serve(problem: Problem, episode: Episode, device: int) -> None:
 def _enqueue(problem: Problem, episode: Episode, task: int, device: int) -> None:
     """Gives a ready task to a device."""
     status, plan, queue = episode.status[0], episode.plan, episode.queues[device]
-    position = 0
-    while plan.tasks[position].ready != task:
-        position += 1
-    remove_ready(plan, status.num_ready, position)
-    status.num_ready -= 1
+    kept = 0
+    for position in range(status.num_ready):
+        if plan.tasks[position].ready != task:
+            plan.tasks[kept].ready = plan.tasks[position].ready
+            kept += 1
+    status.num_ready = kept
     plan.tasks[status.num_placed].sequence = task
     status.num_placed += 1
     plan.tasks[task].device = device

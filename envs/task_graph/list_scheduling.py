@@ -36,7 +36,6 @@ LANE = np.dtype(
         ("num_intervals", np.int64),
         ("available", np.float64),  # seconds, the end of the last interval
         ("busy", np.float64),  # seconds, the sum of the intervals
-        ("data_ready", np.float64),  # seconds; when the inputs of the task at hand are there
     ],
     align=True,
 )
@@ -52,11 +51,13 @@ class Plan(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """Room for a list scheduler to work in: its plan, and what it compares tasks and devices by."""
+    """Room for a list scheduler to work in: its plan, what it compares tasks and devices by, and what is next."""
 
     plan: Plan
     priority: FloatArray  # (T,)
     outlook: FloatArray  # (T, P) seconds
+    ready: IntArray  # (T,) the undecided tasks whose predecessors are all decided come first
+    data_ready: FloatArray  # (P,) seconds; when the inputs of the task at hand are on each device
 
     @classmethod
     def empty(cls, num_tasks: int, num_devices: int) -> Draft:
@@ -69,6 +70,8 @@ class Draft(NamedTuple):
             ),
             np.empty(num_tasks),
             np.empty((num_tasks, num_devices)),
+            np.empty(num_tasks, np.int64),
+            np.empty(num_devices),
         )
 
 
@@ -85,19 +88,20 @@ def clear(problem: Problem, plan: Plan) -> None:
 
 
 @inner
-def find_data_ready(problem: Problem, plan: Plan, task: int) -> None:
+def find_data_ready(problem: Problem, draft: Draft, task: int) -> None:
     """Finds when all inputs of a task can be on each device, as far as its predecessors are decided."""
-    lanes = plan.lanes
-    for device in range(lanes.size):
-        lanes[device].data_ready = problem.tasks[task].release
+    data_ready = draft.data_ready
+    for device in range(data_ready.size):
+        data_ready[device] = problem.tasks[task].release
     for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
         edge = problem.edges[problem.edge_costs[entry].incoming]
-        sender = plan.tasks[edge.source]
-        if sender.device < 0:
+        sender = draft.plan.tasks[edge.source]
+        source, finish, size = sender.device, sender.finish, edge.bytes
+        if source < 0:
             continue
-        for device in range(lanes.size):
-            arrival = sender.finish + transfer_time(problem, edge.bytes, sender.device, device)
-            lanes[device].data_ready = max(lanes[device].data_ready, arrival)
+        for device in range(data_ready.size):
+            arrival = finish + transfer_time(problem, size, source, device)
+            data_ready[device] = arrival if arrival > data_ready[device] else data_ready[device]
 
 
 @inner
@@ -116,18 +120,26 @@ def earliest_start(plan: Plan, device: int, ready: float, duration: float, inser
         return ready
     if not insertion:
         return float(available)
+    # Back from the last interval in growing strides: the gaps behind the inputs are few, and mostly too narrow.
+    before, stride = count - 1, 1
+    while before >= 0 and plan.intervals[device, before].end > ready:
+        before -= stride
+        stride *= 2
+    # The margin is for rounding, which may fit a task into a gap that is narrower in the last bit.
+    margin = 1e-12 * available
+    if before >= 0 and duration > plan.intervals[device, before].widest_gap + margin:
+        return float(available)
     # The first interval that ends after the inputs are there.
-    first, behind = 0, count - 1
-    while first < behind:
-        middle = (first + behind) // 2
+    first, last = max(before + 1, 0), count - 1
+    while first < last:
+        middle = (first + last) // 2
         if plan.intervals[device, middle].end > ready:
-            behind = middle
+            last = middle
         else:
             first = middle + 1
     if ready + duration <= plan.intervals[device, first].begin:
         return ready
-    # The margin is for rounding, which may fit a task into a gap that is narrower in the last bit.
-    if duration > plan.intervals[device, first].widest_gap + 1e-12 * available:
+    if duration > plan.intervals[device, first].widest_gap + margin:
         return float(available)
     time = float(plan.intervals[device, first].end)
     for i in range(first + 1, count):
@@ -184,20 +196,43 @@ def insert_ready(plan: Plan, count: int, priority: FloatArray, task: int) -> Non
 
 
 @inner
-def remove_ready(plan: Plan, count: int, position: int) -> None:
-    """Takes the task at a position from the list of ready ones."""
-    for later in range(position + 1, count):
-        plan.tasks[later - 1].ready = plan.tasks[later].ready
+def _precedes(draft: Draft, task: int, other: int) -> bool:
+    """Whether a task has the higher priority, ties by index."""
+    mine, its = draft.priority[task], draft.priority[other]
+    return bool(mine > its or (mine == its and task < other))
 
 
 @inner
-def _start(problem: Problem, draft: Draft) -> int:
-    """Begins a plan without decisions, and returns how many tasks are ready."""
-    clear(problem, draft.plan)
+def _push_ready(draft: Draft, place: int, task: int) -> None:
+    """Lets a task rise from a free place of the heap of ready ones: none precedes the one at half its place."""
+    ready = draft.ready
+    while place > 0 and _precedes(draft, task, ready[(place - 1) // 2]):
+        ready[place] = ready[(place - 1) // 2]
+        place = (place - 1) // 2
+    ready[place] = task
+
+
+@inner
+def _take_ready(draft: Draft, num_ready: int, place: int) -> int:
+    """Takes the task at a place from the heap of ready ones, and returns it."""
+    ready, rest = draft.ready, num_ready - 1
+    taken, child = int(ready[place]), 2 * place + 1
+    while child < rest:
+        if child + 1 < rest and _precedes(draft, ready[child + 1], ready[child]):
+            child += 1
+        ready[place] = ready[child]
+        place, child = child, 2 * child + 1
+    _push_ready(draft, place, ready[rest])
+    return taken
+
+
+@inner
+def _gather_ready(problem: Problem, draft: Draft) -> int:
+    """Makes the heap of ready tasks, and returns how many there are."""
     num_ready = 0
     for task in range(problem.total[0].num_tasks):
-        if draft.plan.tasks[task].pending == 0:
-            insert_ready(draft.plan, num_ready, draft.priority, task)
+        if draft.plan.tasks[task].pending == 0 and draft.plan.tasks[task].device < 0:
+            _push_ready(draft, num_ready, task)
             num_ready += 1
     return num_ready
 
@@ -210,9 +245,44 @@ def _release(problem: Problem, draft: Draft, task: int, num_ready: int) -> int:
         receiver = problem.edges[edge].target
         tasks[receiver].pending -= 1
         if tasks[receiver].pending == 0:
-            insert_ready(draft.plan, num_ready, draft.priority, receiver)
+            _push_ready(draft, num_ready, receiver)
             num_ready += 1
     return num_ready
+
+
+@inner
+def _best_place(problem: Problem, draft: Draft, task: int, insertion: bool) -> tuple[int, float]:
+    """Returns the device where a task's finish plus outlook is least, and when it can start there."""
+    find_data_ready(problem, draft, task)
+    best, best_device, best_start = np.inf, 0, 0.0
+    for device in range(problem.duration.shape[1]):
+        ready, duration, outlook = draft.data_ready[device], problem.duration[task, device], draft.outlook[task, device]
+        if ready + duration + outlook < best:
+            start = earliest_start(draft.plan, device, ready, duration, insertion)
+            if start + duration + outlook < best:
+                best, best_device, best_start = start + duration + outlook, device, start
+    return best_device, best_start
+
+
+@inner
+def continue_by_priority(problem: Problem, draft: Draft, step: int, insertion: bool) -> None:
+    """Completes a plan: places the ready task of highest priority where its finish plus outlook is least, and so on.
+
+    Args:
+        problem: The instance.
+        draft: With ``priority`` and ``outlook`` set, and a ``plan`` in which some tasks are decided and the others
+            count their undecided predecessors; the result is its ``plan``. A lane is free from ``available`` on,
+            and in the gaps between its intervals.
+        step: How many tasks are decided.
+        insertion: Whether tasks may go into gaps.
+    """
+    num_ready = _gather_ready(problem, draft)
+    while num_ready > 0:
+        task = _take_ready(draft, num_ready, 0)
+        device, start = _best_place(problem, draft, task, insertion)
+        place(problem, draft.plan, step, task, device, start)
+        step += 1
+        num_ready = _release(problem, draft, task, num_ready - 1)
 
 
 @inner
@@ -224,35 +294,8 @@ def schedule_by_priority(problem: Problem, draft: Draft, insertion: bool) -> Non
         draft: With ``priority`` and ``outlook`` set; the result is its ``plan``.
         insertion: Whether tasks may go into gaps.
     """
-    continue_by_priority(problem, draft, _start(problem, draft), 0, insertion)
-
-
-@inner
-def continue_by_priority(problem: Problem, draft: Draft, num_ready: int, step: int, insertion: bool) -> None:
-    """Goes on with a plan as `schedule_by_priority` does, until no task is ready.
-
-    Args:
-        problem: The instance.
-        draft: With ``priority`` and ``outlook`` set, and a plan that is begun.
-        num_ready: How many tasks are ready.
-        step: How many tasks are decided.
-        insertion: Whether tasks may go into gaps.
-    """
-    plan, outlook = draft.plan, draft.outlook
-    while num_ready > 0:
-        task = plan.tasks[0].ready
-        remove_ready(plan, num_ready, 0)
-        find_data_ready(problem, plan, task)
-        best, best_device, best_start = np.inf, 0, 0.0
-        for device in range(problem.duration.shape[1]):
-            duration = problem.duration[task, device]
-            if duration < np.inf:
-                start = earliest_start(plan, device, plan.lanes[device].data_ready, duration, insertion)
-                if start + duration + outlook[task, device] < best:
-                    best, best_device, best_start = start + duration + outlook[task, device], device, start
-        place(problem, plan, step, task, best_device, best_start)
-        num_ready = _release(problem, draft, task, num_ready - 1)
-        step += 1
+    clear(problem, draft.plan)
+    continue_by_priority(problem, draft, 0, insertion)
 
 
 @inner
@@ -264,21 +307,22 @@ def schedule_by_pair(problem: Problem, draft: Draft) -> None:
         draft: With ``priority`` and ``outlook`` set; of equal pairs the task of higher priority goes first. The
             result is its ``plan``.
     """
-    plan, outlook = draft.plan, draft.outlook
-    num_ready = _start(problem, draft)
+    plan, ready, outlook = draft.plan, draft.ready, draft.outlook
+    clear(problem, plan)
+    num_ready = _gather_ready(problem, draft)
     for step in range(problem.total[0].num_tasks):
         best, best_position, best_device, best_start = np.inf, 0, 0, 0.0
         for position in range(num_ready):
-            task = plan.tasks[position].ready
-            find_data_ready(problem, plan, task)
+            task = ready[position]
+            find_data_ready(problem, draft, task)
             for device in range(problem.duration.shape[1]):
                 if problem.duration[task, device] < np.inf:
-                    start = max(plan.lanes[device].data_ready, plan.lanes[device].available)
-                    if start + outlook[task, device] < best:
-                        best, best_start = start + outlook[task, device], start
+                    start = max(draft.data_ready[device], plan.lanes[device].available)
+                    value = start + outlook[task, device]
+                    if value < best or (value == best and _precedes(draft, task, ready[best_position])):
+                        best, best_start = value, start
                         best_position, best_device = position, device
-        task = plan.tasks[best_position].ready
-        remove_ready(plan, num_ready, best_position)
+        task = _take_ready(draft, num_ready, best_position)
         place(problem, plan, step, task, best_device, best_start)
         num_ready = _release(problem, draft, task, num_ready - 1)
 
@@ -289,21 +333,21 @@ def schedule_by_task(problem: Problem, draft: Draft, sufferage: bool) -> None:
 
     Args:
         problem: The instance.
-        draft: With equal ``priority`` for all tasks, so that ready ones are listed by index; the result is its
-            ``plan``.
+        draft: With ``priority`` set, which decides between equals; the result is its ``plan``.
         sufferage: Whether the task goes next that loses most on its second-best device (where it has only one,
             that is infinite), or the one that finishes last.
     """
-    plan = draft.plan
-    num_ready = _start(problem, draft)
+    plan, ready = draft.plan, draft.ready
+    clear(problem, plan)
+    num_ready = _gather_ready(problem, draft)
     for step in range(problem.total[0].num_tasks):
         most, chosen, chosen_device, chosen_start = -np.inf, 0, 0, 0.0
         for position in range(num_ready):
-            task = plan.tasks[position].ready
-            find_data_ready(problem, plan, task)
+            task = ready[position]
+            find_data_ready(problem, draft, task)
             best, second, best_device, best_start = np.inf, np.inf, 0, 0.0
             for device in range(problem.duration.shape[1]):
-                start = max(plan.lanes[device].data_ready, plan.lanes[device].available)
+                start = max(draft.data_ready[device], plan.lanes[device].available)
                 finish = start + problem.duration[task, device]
                 if finish < best:
                     second = best
@@ -311,10 +355,9 @@ def schedule_by_task(problem: Problem, draft: Draft, sufferage: bool) -> None:
                 else:
                     second = min(second, finish)
             value = second - best if sufferage else best
-            if value > most:
+            if value > most or (value == most and _precedes(draft, task, ready[chosen])):
                 most, chosen, chosen_device, chosen_start = value, position, best_device, best_start
-        task = plan.tasks[chosen].ready
-        remove_ready(plan, num_ready, chosen)
+        task = _take_ready(draft, num_ready, chosen)
         place(problem, plan, step, task, chosen_device, chosen_start)
         num_ready = _release(problem, draft, task, num_ready - 1)
 
@@ -345,17 +388,17 @@ def _fastest_device(problem: Problem, task: int) -> int:
 @inner
 def _median_duration(problem: Problem, draft: Draft, task: int) -> float:
     """Returns the median over the devices that can run a task, seconds."""
-    room, count = draft.plan.lanes, 0
+    room, count = draft.data_ready, 0
     for device in range(problem.duration.shape[1]):
         duration = problem.duration[task, device]
         if duration < np.inf:
             position = count
-            while position > 0 and room[position - 1].busy > duration:
-                room[position].busy = room[position - 1].busy
+            while position > 0 and room[position - 1] > duration:
+                room[position] = room[position - 1]
                 position -= 1
-            room[position].busy = duration
+            room[position] = duration
             count += 1
-    return 0.5 * float(room[(count - 1) // 2].busy + room[count // 2].busy)
+    return 0.5 * float(room[(count - 1) // 2] + room[count // 2])
 
 
 @inner
@@ -514,34 +557,17 @@ def fastest_node(problem: Problem, draft: Draft) -> None:
 def olb(problem: Problem, draft: Draft) -> None:
     """In breadth-first order, appended to the device that is free first."""
     plan = draft.plan
-    _prefer_breadth_first(problem, draft)
-    num_ready = _start(problem, draft)
+    clear(problem, plan)
     for step in range(problem.total[0].num_tasks):
-        task = plan.tasks[0].ready
-        remove_ready(plan, num_ready, 0)
-        find_data_ready(problem, plan, task)
+        task = problem.tasks[step].order
+        find_data_ready(problem, draft, task)
         free = -1
         for device in range(problem.duration.shape[1]):
             if problem.duration[task, device] < np.inf and (
                 free < 0 or plan.lanes[device].available < plan.lanes[free].available
             ):
                 free = device
-        place(problem, plan, step, task, free, max(plan.lanes[free].data_ready, plan.lanes[free].available))
-        num_ready = _release(problem, draft, task, num_ready - 1)
-
-
-@inner
-def _insert_where_first(problem: Problem, plan: Plan, step: int, task: int) -> None:
-    """Places a task in a gap where it finishes first, as far as its predecessors are placed."""
-    find_data_ready(problem, plan, task)
-    best, best_device, best_start = np.inf, 0, 0.0
-    for device in range(problem.duration.shape[1]):
-        duration = problem.duration[task, device]
-        if duration < np.inf:
-            start = earliest_start(plan, device, plan.lanes[device].data_ready, duration, True)
-            if start + duration < best:
-                best, best_device, best_start = start + duration, device, start
-    place(problem, plan, step, task, best_device, best_start)
+        place(problem, plan, step, task, free, max(draft.data_ready[free], plan.lanes[free].available))
 
 
 @inner
@@ -571,20 +597,21 @@ def lookahead(problem: Problem, draft: Draft) -> None:
     The children of a task are placed by upward rank, as far as their predecessors are placed, and taken back.
     """
     plan, rank = draft.plan, draft.priority
+    draft.outlook[:] = 0.0
     for task in range(problem.total[0].num_tasks):
         rank[task] = problem.upward_rank[task]
-    num_ready = _start(problem, draft)
+    clear(problem, plan)
+    num_ready = _gather_ready(problem, draft)
     for step in range(problem.total[0].num_tasks):
-        task = plan.tasks[0].ready
-        remove_ready(plan, num_ready, 0)
+        task = _take_ready(draft, num_ready, 0)
         begin, end = problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin
         best, best_device, best_start = np.inf, 0, 0.0
         for device in range(problem.duration.shape[1]):
             duration = problem.duration[task, device]
             if duration == np.inf:
                 continue
-            find_data_ready(problem, plan, task)
-            start = earliest_start(plan, device, plan.lanes[device].data_ready, duration, True)
+            find_data_ready(problem, draft, task)
+            start = earliest_start(plan, device, draft.data_ready[device], duration, True)
             place(problem, plan, step, task, device, start)
             latest = start + duration if begin == end else 0.0
             for _ in range(begin, end):
@@ -593,7 +620,8 @@ def lookahead(problem: Problem, draft: Draft) -> None:
                     other = problem.edges[edge].target
                     if plan.tasks[other].device < 0 and (child < 0 or rank[other] > rank[child]):
                         child = other
-                _insert_where_first(problem, plan, step, child)
+                child_device, child_start = _best_place(problem, draft, child, True)
+                place(problem, plan, step, child, child_device, child_start)
                 latest = max(latest, plan.tasks[child].finish)
             for edge in range(begin, end):
                 _take_back(problem, plan, problem.edges[edge].target)

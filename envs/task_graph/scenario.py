@@ -20,7 +20,7 @@ from ...workloads import (
     TiledMatrix,
     WorkflowFile,
 )
-from ...workloads.generators import DrawnGraphs
+from ...workloads.generators import DrawnGraphs, GraphSource
 from ..core.scenario import Scenario, register_family
 from .instance import Instance
 from .reward import REWARDS
@@ -36,7 +36,7 @@ class TaskGraphScenario(Scenario):
     Attributes:
         workload: Where the graphs come from.
         platform: A name or path for `load_platform`; by default one device of each of the graph's kinds. Drawn
-            graphs (all but canonical, tiled and recorded ones) bring their own devices and take none.
+            graphs (all but canonical, tiled and recorded ones) are then drawn for its kinds and links.
         placement: Whether a task may go into a gap between decided ones (``insertion``) or only behind them
             (``append``).
         ready_window: How many of the most urgent ready tasks are shown; by default all of them where the graphs
@@ -63,11 +63,9 @@ class TaskGraphScenario(Scenario):
         return platform
 
     @model_validator(mode="after")
-    def _drawn_bring_devices(self) -> TaskGraphScenario:
+    def _drawn_fit_platform(self) -> TaskGraphScenario:
         if self.platform and isinstance(self.workload, DrawnGraphs):
-            raise ValueError(
-                f"platform: {self.workload.kind} graphs bring their own devices; leave it out and set num_devices"
-            )
+            self.workload.on(self.devices)
         return self
 
     def sections(self) -> tuple[str, ...]:
@@ -81,10 +79,15 @@ class TaskGraphScenario(Scenario):
             return load_platform(self.platform)
         return Platform.fully_connected(f"devices-of-{self.name}", self.workload.kinds)
 
+    @cached_property
+    def graphs(self) -> GraphSource:
+        """The workload on the platform."""
+        return self.workload.on(self.devices)
+
     @property
     def window(self) -> int:
         """How many ready tasks are shown."""
-        return self.ready_window or min(self.workload.max_tasks, WIDEST_DEFAULT_WINDOW)
+        return self.ready_window or min(self.graphs.max_tasks, WIDEST_DEFAULT_WINDOW)
 
     def for_single_episodes(self) -> TaskGraphScenario:
         """Returns the scenario with room for one graph an environment."""
@@ -92,7 +95,7 @@ class TaskGraphScenario(Scenario):
 
     def instance(self, seed: int, episode: int) -> Instance:
         """Returns the instance of an episode."""
-        return Instance(self.workload.sample(seed, episode % self.pool), self.devices)
+        return Instance(self.graphs.sample(seed, episode % self.pool), self.devices)
 
     def simulator(self, num_envs: int, reward: str | None = None) -> TaskGraphSimulator:
         """Returns a simulator of so many episodes side by side.
@@ -107,7 +110,7 @@ class TaskGraphScenario(Scenario):
         if reward is not None and reward not in REWARDS:
             raise unknown_name("reward", reward, list(REWARDS))
         return TaskGraphSimulator(
-            workload=self.workload,
+            workload=self.graphs,
             platform=self.devices,
             num_envs=num_envs,
             window=self.window,

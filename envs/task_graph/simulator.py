@@ -228,7 +228,7 @@ class TaskGraphSimulator(Simulator):
         """Makes room for B episodes.
 
         Args:
-            workload: Where the graphs come from.
+            workload: Where the graphs come from, as `GraphSource.on` gives it for the platform.
             platform: What they run on.
             num_envs: B.
             window: How many ready tasks are candidates.
@@ -249,7 +249,9 @@ class TaskGraphSimulator(Simulator):
         # environment for an instance given at reset.
         self._num_drawn = num_envs * self._pool if workload.varies else 1
         num_rows = self._num_drawn + num_envs
-        self.instances = Instances.empty(num_rows, workload.max_tasks, num_devices, max(workload.max_edges, 1))
+        self.instances = Instances.empty(
+            num_rows, workload.max_tasks, num_devices, max(workload.max_edges, 1), workload.max_jobs
+        )
         self.instances.put_links(slice(None), platform)
         self._drawn_seed = np.full(self._num_drawn, -1, np.int64)
         self._given: dict[int, Instance] = {}

@@ -127,6 +127,8 @@ class Platform(_Frozen):
         links: Data take the path of fewest links, the same one in both directions; ties by the order of this list,
             link by link from that end which is listed first.
         memories: Memory tiers, fastest first; one that each device has for itself is listed once for each.
+        processors: Kinds of general-purpose processor besides ``cpu``, which run all that ``cpu`` runs, with their
+            speed at ``Device.speed`` 1 relative to a core at the 2.4 GHz of the WfFormat reader.
     """
 
     name: Name
@@ -135,6 +137,7 @@ class Platform(_Frozen):
     devices: Annotated[tuple[Device, ...], Field(min_length=1)]
     links: tuple[Link, ...] = ()
     memories: tuple[Memory, ...] = ()
+    processors: dict[Name, Positive] = {}
 
     @model_validator(mode="after")
     def _check(self) -> Platform:
@@ -147,6 +150,9 @@ class Platform(_Frozen):
         for device in self.devices[1:]:
             if device.name not in reached:
                 raise ValueError(f"no path of links joins devices {first!r} and {device.name!r}; add a link")
+        for kind in self.processors:
+            if kind == "cpu" or kind not in self.kinds:
+                raise ValueError(f"processors: {kind!r} must be a kind of its devices besides 'cpu'")
         return self
 
     @property

@@ -16,7 +16,7 @@ from .structured import (
     lu,
     qr,
 )
-from .task_graph import TaskGraph
+from .task_graph import TaskGraph, join_jobs
 from .wfformat import read_wfformat, write_wfformat
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "fft",
     "fork_join",
     "gaussian_elimination",
+    "join_jobs",
     "lu",
     "qr",
     "random_task_graph",

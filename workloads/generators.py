@@ -5,18 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, ValidationInfo, field_validator
 
 from ..compilation import inner, kernel
 from ..errors import HetgymError, one_line, unknown_name
+from ..hardware_models import Platform
 from .canonical import CANONICAL_GRAPHS
 from .counter_random import random_integer, random_stream, random_uniform
-from .task_graph import GraphArrays, IntArray, TaskGraph
+from .task_graph import FloatArray, GraphArrays, IntArray, TaskGraph
 from .wfformat import read_wfformat
+
+DEFAULT_DEVICES = 4
+"""How many devices drawn graphs bring with them."""
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -44,6 +48,19 @@ class GraphSource(BaseModel, ABC):
     @abstractmethod
     def max_edges(self) -> int:
         """No graph has more edges."""
+
+    @property
+    def max_jobs(self) -> int:
+        """No graph has more jobs."""
+        return 1
+
+    def on(self, platform: Platform) -> GraphSource:
+        """Returns the source of the graphs as they are on a platform; most are the same on all.
+
+        Raises:
+            HetgymError: If the source cannot give graphs for this platform.
+        """
+        return self
 
     @abstractmethod
     def sample(self, seed: int, episode: int) -> TaskGraph:
@@ -79,9 +96,28 @@ class OneGraph(GraphSource):
         """The graph's edges."""
         return self.task_graph.num_edges
 
+    @property
+    def max_jobs(self) -> int:
+        """The graph's jobs."""
+        return self.task_graph.num_jobs
+
     def sample(self, seed: int, episode: int) -> TaskGraph:
         """Returns the graph."""
         return self.task_graph
+
+
+class GivenGraph(OneGraph):
+    """A graph that was made in Python; the one source that YAML cannot hold.
+
+    Attributes:
+        graph: It.
+    """
+
+    graph: InstanceOf[TaskGraph]
+
+    def load(self) -> TaskGraph:
+        """Returns it."""
+        return self.graph
 
 
 class CanonicalGraph(OneGraph):
@@ -111,7 +147,7 @@ class WorkflowFile(OneGraph):
 
     Attributes:
         path: A JSON file in WfFormat 1.5; in a YAML scenario, relative to that file.
-        speedup: As in `read_wfformat`.
+        speedup: As in `read_wfformat`; added to the `Platform.processors` of the platform.
     """
 
     kind: Literal["wfformat"] = "wfformat"
@@ -123,56 +159,138 @@ class WorkflowFile(OneGraph):
     def _beside_scenario(cls, path: Path, info: ValidationInfo) -> Path:
         return info.context["folder"] / path if info.context else path
 
+    def on(self, platform: Platform) -> WorkflowFile:
+        """Returns the source of the workflow as all processors of a platform, and what ``speedup`` names, run it.
+
+        Raises:
+            HetgymError: If ``speedup`` names a kind that the platform has not.
+        """
+        for kind in self.speedup:
+            if kind not in platform.kinds:
+                raise unknown_name(f"speedup: kind of device on platform {platform.name!r}:", kind, [*platform.kinds])
+        if not platform.processors:
+            return self
+        return WorkflowFile(path=self.path, speedup={**platform.processors, **self.speedup})
+
     def load(self) -> TaskGraph:
         """Reads the file."""
         return read_wfformat(self.path, self.speedup)
 
 
-class DrawnGraphs(GraphSource):
-    """Graphs whose durations and volumes are drawn, on unrelated devices that they bring with them.
+class Law(NamedTuple):
+    """What durations and volumes are drawn by, as kernels take it."""
 
-    A task's mean duration is uniform on (0, 2 ``mean_duration``] s, its duration on each device uniform within
-    ``heterogeneity`` / 2 around that. Volumes are uniform on (0, 2 ``ccr`` ``mean_duration``] bytes, at 1 byte/s.
-    After Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206.
+    kind: IntArray  # (P,) place of each column's device kind among the kinds
+    speed: FloatArray  # (P,) of each column's device
+    num_kinds: int  # K
+    mean_duration: float  # seconds on a device at speed 1
+    heterogeneity: float
+    mean_volume: float  # bytes
+
+
+class DrawnGraphs(GraphSource):
+    """Graphs whose durations and volumes are drawn, on unrelated devices that they bring with them, or on a platform.
+
+    A task's mean duration is uniform on (0, 2 ``mean_duration``] s, its duration on each kind of device, at speed 1,
+    uniform within ``heterogeneity`` / 2 around that. After Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206.
+
+    Volumes are uniform on (0, 2 V] bytes. V is such that a transfer of V bytes takes, on average over ordered pairs of
+    distinct devices and with the latencies, ``ccr`` times what a task takes on average over the devices, with their
+    speeds; it is 0 where the latencies alone take longer. The graph's own devices have speed 1 and are joined by
+    1 byte/s without latency, so that there V = ``ccr`` ``mean_duration``; so it is in seconds on a platform of one
+    device, which transfers nothing.
 
     Attributes:
-        num_devices: Devices, one kind each, P.
+        num_devices: Devices, one kind each, P; 4 by default. On a platform, as many as that has.
         ccr: Mean transfer time over mean duration.
-        mean_duration: Seconds that a task takes on average.
-        heterogeneity: From 0, all devices alike, to 2 (the paper's beta).
+        mean_duration: Seconds that a task takes on average on a device at speed 1.
+        heterogeneity: From 0, all kinds alike, to 2 (the paper's beta).
     """
 
     varies: ClassVar[bool] = True
 
     kind: str
-    num_devices: Annotated[int, Field(ge=1, le=1_000)] = 4
+    num_devices: Annotated[int, Field(ge=1, le=1_000)] | None = None
     ccr: _NonNegative = 1.0
     mean_duration: _Positive = 1.0
     heterogeneity: Annotated[float, Field(ge=0, le=2)] = 1.0
+    _platform: Platform | None = None
 
-    @property
+    def on(self, platform: Platform) -> Self:
+        """Returns the source with durations for the kinds of a platform, and volumes for its links.
+
+        Raises:
+            HetgymError: If ``num_devices`` is given and the platform has not as many.
+        """
+        if self.num_devices not in (None, platform.num_devices):
+            raise HetgymError(
+                f"num_devices: platform {platform.name!r} has {platform.num_devices}; leave it out "
+                f"(given: {self.num_devices})"
+            )
+        source = type(self)(**self.model_dump())
+        source._platform = platform
+        return source
+
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """One kind for each device: p1, p2, ..."""
-        return tuple(f"p{device + 1}" for device in range(self.num_devices))
+        """Those of the platform; without one, one for each device: p1, p2, ..."""
+        if self._platform:
+            return tuple(dict.fromkeys(self._platform.kinds))
+        return tuple(f"p{device + 1}" for device in range(self.num_devices or DEFAULT_DEVICES))
 
     @property
     def task_names(self) -> tuple[str, ...]:
         """One for each task, or none, as in `TaskGraph`."""
         return ()
 
+    @cached_property
+    def _device_law(self) -> Law:
+        """With one column for each device."""
+        if not self._platform:
+            return self._kind_law
+        kind = [self.kinds.index(kind) for kind in self._platform.kinds]
+        speed = [device.speed for device in self._platform.devices]
+        return self._kind_law._replace(kind=np.array(kind), speed=np.array(speed))
+
+    @cached_property
+    def _kind_law(self) -> Law:
+        """With one column for each kind, at speed 1."""
+        num_kinds = len(self.kinds)
+        return Law(
+            kind=np.arange(num_kinds),
+            speed=np.ones(num_kinds),
+            num_kinds=num_kinds,
+            mean_duration=self.mean_duration,
+            heterogeneity=self.heterogeneity,
+            mean_volume=self._mean_volume,
+        )
+
+    @property
+    def _mean_volume(self) -> float:
+        volume = self.ccr * self.mean_duration
+        if self._platform is None or self._platform.num_devices == 1:
+            return volume
+        pairs = self._platform.num_devices * (self._platform.num_devices - 1)
+        latency = self._platform.latency.sum() / pairs
+        seconds_per_byte = self._platform.seconds_per_byte.sum() / pairs
+        slowness = np.mean([1.0 / device.speed for device in self._platform.devices])
+        return float(max(volume * slowness - latency, 0.0) / seconds_per_byte)
+
     @abstractmethod
     def join(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
         """Writes how many tasks and edges there are, and what the edges join, but not their bytes."""
 
     def fill(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
-        """Writes the graphs of several (seed, episode) into rows of an array."""
+        """Writes the graphs of several (seed, episode) into rows of an array, whose columns are devices."""
         self.join(arrays, rows, seeds, episodes)
-        _draw_costs(arrays, rows, seeds, episodes, self.ccr, self.mean_duration, self.heterogeneity)
+        _draw_costs(arrays, rows, seeds, episodes, self._device_law)
 
     def sample(self, seed: int, episode: int) -> TaskGraph:
         """Returns the graph of an episode."""
-        arrays = GraphArrays.empty(1, self.max_tasks, self.num_devices, self.max_edges)
-        self.fill(arrays, np.zeros(1, np.int64), np.array([seed]), np.array([episode]))
+        arrays = GraphArrays.empty(1, self.max_tasks, len(self.kinds), self.max_edges)
+        row, seeds, episodes = np.zeros(1, np.int64), np.array([seed]), np.array([episode])
+        self.join(arrays, row, seeds, episodes)
+        _draw_costs(arrays, row, seeds, episodes, self._kind_law)
         edges = arrays.edges[0, : arrays.num_edges[0]]
         return TaskGraph(
             name=f"{self.kind}-{seed}-{episode}",
@@ -291,28 +409,25 @@ def _draw_structure(
 
 
 @kernel
-def _draw_costs(
-    arrays: GraphArrays,
-    rows: IntArray,
-    seeds: IntArray,
-    episodes: IntArray,
-    ccr: float,
-    mean_duration: float,
-    heterogeneity: float,
-) -> None:
-    num_devices = arrays.duration.shape[2]
+def _draw_costs(arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray, law: Law) -> None:
     for i in range(rows.size):
         row, seed, episode = rows[i], seeds[i], episodes[i]
+        arrays.num_jobs[row] = 1
+        arrays.jobs[row, 0].arrival = 0.0
+        arrays.jobs[row, 0].deadline = np.inf
         volumes = random_stream(seed, episode, 2)
         for edge in range(arrays.num_edges[row]):
-            arrays.edges[row, edge].bytes = 2.0 * ccr * mean_duration * random_uniform(volumes, edge)
+            arrays.edges[row, edge].bytes = 2.0 * law.mean_volume * random_uniform(volumes, edge)
         means = random_stream(seed, episode, 3)
         spreads = random_stream(seed, episode, 4)
         for task in range(arrays.num_tasks[row]):
-            mean = 2.0 * mean_duration * random_uniform(means, task)
-            for device in range(num_devices):
-                spread = random_uniform(spreads, task * num_devices + device) - 0.5
-                arrays.duration[row, task, device] = mean * (1.0 + heterogeneity * spread)
+            arrays.job[row, task] = 0
+            arrays.release[row, task] = 0.0
+            mean = 2.0 * law.mean_duration * random_uniform(means, task)
+            for column in range(law.kind.size):
+                spread = random_uniform(spreads, task * law.num_kinds + law.kind[column]) - 0.5
+                duration = mean * (1.0 + law.heterogeneity * spread)
+                arrays.duration[row, task, column] = duration / law.speed[column]
 
 
 @inner

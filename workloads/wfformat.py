@@ -190,13 +190,20 @@ def write_wfformat(graph: TaskGraph, path: str | Path, created_at: datetime | No
     ``cpu`` on one machine at the reference clock. The file is replaced atomically.
 
     Args:
-        graph: Must have durations of kind ``cpu`` for every task.
+        graph: Must have durations of kind ``cpu`` for every task, and be one job without arrival or deadline: a
+            workflow is no more than that.
         path: Where to write.
         created_at: The file's date; now by default.
 
     Raises:
-        HetgymError: If a task cannot run on kind ``cpu``, or the file cannot be written.
+        HetgymError: If a task cannot run on kind ``cpu``, there are several jobs, an arrival or a deadline, or the
+            file cannot be written.
     """
+    if not graph.is_plain:
+        raise HetgymError(
+            f"task graph {graph.name!r}: a WfFormat workflow is one job that arrives at 0 without a deadline, "
+            f"not {graph.num_jobs} with arrival {graph.arrival.tolist()} and deadline {graph.deadline.tolist()}"
+        )
     if "cpu" not in graph.kinds or not np.isfinite(graph.duration[:, graph.kinds.index("cpu")]).all():
         raise HetgymError(
             f"task graph {graph.name!r}: WfFormat needs a duration of every task on kind 'cpu', not on {graph.kinds}"

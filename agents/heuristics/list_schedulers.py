@@ -25,7 +25,8 @@ Scheduler = Callable[[Instances, int, Draft], None]
 class StaticScheduler:
     """A list scheduler as a policy: it plans at reset, and then plays its plan.
 
-    In Dispatch each device runs its tasks in the planned order, each as soon as it can.
+    In Dispatch each device runs its tasks in the planned order, each as soon as it can; the plan is made of expected
+    durations, and knows when jobs will arrive.
 
     Attributes:
         name: What it is called.

@@ -113,12 +113,22 @@ def _take_over(problem: Problem, episode: Episode, draft: Draft) -> None:
 
 
 @inner
+def _covers_ready(episode: Episode, planned: Records) -> bool:
+    """Whether all ready tasks are planned."""
+    for position in range(episode.status[0].num_ready):
+        if planned[episode.plan.tasks[position].ready].device < 0:
+            return False
+    return True
+
+
+@inner
 def _plan_again(world: World, draft: Draft, period: float, planned_at: FloatArray, planned: Records) -> None:
     for b in range(planned_at.size):
         episode = episode_at(world.state, b)
         now = episode.status[0].now
         problem = problem_at(world.instances, episode.status[0].slot)
-        if now - planned_at[b] < period * episode.status[0].makespan_unit or now == planned_at[b]:
+        old = now > planned_at[b] and now - planned_at[b] >= period * episode.status[0].makespan_unit
+        if not old and _covers_ready(episode, planned[b]):
             continue
         planned_at[b] = now
         draft.outlook[:] = 0.0
@@ -126,12 +136,12 @@ def _plan_again(world: World, draft: Draft, period: float, planned_at: FloatArra
             draft.priority[task] = problem.upward_rank[task]
         step = episode.status[0].num_placed
         _take_over(problem, episode, draft)
-        continue_by_priority(problem, draft, step, True)
+        end = continue_by_priority(problem, draft, step, True)
         for task in range(problem.total[0].num_tasks):
             planned[b, task].device = draft.plan.tasks[task].device
             planned[b, task].start = draft.plan.tasks[task].start
             planned[b, task].finish = draft.plan.tasks[task].finish
-        for later in range(step, problem.total[0].num_tasks):
+        for later in range(step, end):
             planned[b, draft.plan.tasks[later].sequence].step = later
 
 
@@ -143,6 +153,7 @@ def plan_again(handle: Any, draft: Draft, period: float, planned_at: FloatArray,
         handle: Of a `World`.
         draft: Room for the largest instance.
         period: How old a plan becomes, as a share of the instance's HEFT makespan; with 0, until something happens.
+            A ready task that is not planned makes it old at once.
         planned_at: float64 (B,), seconds, when each plan was made.
         planned: (B, T) of `PLANNED`.
     """
@@ -178,6 +189,7 @@ class PeriodicHeft:
         running = dispatching(self.name, simulator)
         num_envs, num_tasks = running.state.tasks.shape
         self._planned = np.zeros((num_envs, num_tasks), PLANNED)
+        self._planned["device"] = -1
         self._planned_at = np.full(num_envs, -np.inf)
         # One more: what is decided already is an interval of its own on each device.
         self._draft = Draft.empty(num_tasks + 1, running.platform.num_devices)

@@ -13,7 +13,7 @@ from .instance import Problem, problem_at
 from .list_scheduling import insert_ready
 from .reward import reward
 from .state import Episode, episode_at
-from .world import World, clear_episode, decode, find_inputs, first_allowed
+from .world import World, clear_episode, decode, find_inputs, first_allowed, settle_jobs
 
 
 @inner
@@ -227,6 +227,8 @@ def _advance(world: World, actions: IntArray, reward_code: int) -> None:
             )
             outcome.episode_return += outcome.reward
             outcome.episode_length += 1
+            if outcome.terminated:
+                settle_jobs(world, b)
         show(problem, episode, view_at(world.shown, b))
 
 

@@ -51,8 +51,9 @@ class TaskGraphPlanEnv(SingleEnv):
     Terminates when all tasks are decided; is never truncated.
 
     ## Information
-    ``invalid_action`` where a masked action was asked for. At the end ``metrics``: ``makespan``, ``heft_makespan``
-    and ``lower_bound`` in seconds. ``env.unwrapped.episode()`` gives the schedule as a table.
+    ``invalid_action`` where a masked action was asked for. At the end ``metrics``: ``makespan``, ``heft_makespan``,
+    ``lower_bound`` (at reset) and ``job_latency_mean`` (from arrival to end) in seconds, and ``deadlines_missed``, of
+    jobs. ``env.unwrapped.episode()`` gives the schedule as a table.
 
     ## Arguments
     ``scenario`` (a name, a path or a `Scenario`; default ``random``), its settings by keyword (``num_tasks=50``),
@@ -123,9 +124,8 @@ class TaskGraphDispatchEnv(SingleEnv):
     Terminates when all tasks have finished; is never truncated.
 
     ## Information
-    ``invalid_action`` where a masked action was asked for. At the end ``metrics``: ``makespan``, and of the plan
-    with expected durations ``heft_makespan`` and ``lower_bound``, in seconds. ``env.unwrapped.episode()`` gives the
-    schedule as a table; what has not finished is in it as it is expected.
+    Those of `TaskGraphPlanEnv`; ``heft_makespan`` and ``lower_bound`` are those of expected durations. In the
+    schedule, what has not finished is as it is expected.
 
     ## Arguments
     Those of `TaskGraphPlanEnv`; the default scenario is ``random-noisy``. Of the scenario's settings, ``noise``,

@@ -119,7 +119,7 @@ Records = NDArray[np.void]
 
 
 class Instances(NamedTuple):
-    """N instances padded to common bounds of T tasks, E edges and P devices, with what `prepare` derives."""
+    """N instances padded to common bounds of T tasks, E edges, J jobs and P devices, with what `prepare` derives."""
 
     graph: GraphArrays  # duration (N, T, P): one column a device
     links: Records  # (N, P, P) of LINK
@@ -130,10 +130,12 @@ class Instances(NamedTuple):
     totals: Records  # (N,) of TOTAL
 
     @classmethod
-    def empty(cls, num_instances: int, num_tasks: int, num_devices: int, num_edges: int) -> Instances:
+    def empty(
+        cls, num_instances: int, num_tasks: int, num_devices: int, num_edges: int, num_jobs: int = 1
+    ) -> Instances:
         """Returns room for N instances, not initialised."""
         return cls(
-            graph=GraphArrays.empty(num_instances, num_tasks, num_devices, num_edges),
+            graph=GraphArrays.empty(num_instances, num_tasks, num_devices, num_edges, num_jobs),
             links=np.empty((num_instances, num_devices, num_devices), LINK),
             tasks=np.empty((num_instances, num_tasks + 1), TASK),
             edge_costs=np.empty((num_instances, num_edges), EDGE_COST),
@@ -146,7 +148,7 @@ class Instances(NamedTuple):
     def holding(cls, instance: Instance) -> Instances:
         """Returns room that fits one instance, with the instance in it."""
         graph = instance.graph
-        room = cls.empty(1, graph.num_tasks, instance.platform.num_devices, graph.num_edges)
+        room = cls.empty(1, graph.num_tasks, instance.platform.num_devices, graph.num_edges, graph.num_jobs)
         room.put(0, instance)
         return room
 
@@ -154,13 +156,14 @@ class Instances(NamedTuple):
         """Checks that there is room for an instance.
 
         Raises:
-            HetgymError: If it has more tasks or edges than the bounds, or not as many devices.
+            HetgymError: If it has more tasks, edges or jobs than the bounds, or not as many devices.
         """
         graph = instance.graph
         max_tasks, num_devices = self.graph.duration.shape[1:]
         for what, given, most in (
             ("tasks", graph.num_tasks, max_tasks),
             ("edges", graph.num_edges, self.graph.edges.shape[1]),
+            ("jobs", graph.num_jobs, self.graph.jobs.shape[1]),
         ):
             if given > most:
                 raise HetgymError(f"task graph {graph.name!r} has {given} {what}; the scenario has room for {most}")
@@ -172,13 +175,7 @@ class Instances(NamedTuple):
 
     def put(self, row: int, instance: Instance) -> None:
         """Writes one instance, which must fit, into a row."""
-        graph = instance.graph
-        self.graph.num_tasks[row] = graph.num_tasks
-        self.graph.num_edges[row] = graph.num_edges
-        self.graph.duration[row, : graph.num_tasks] = instance.duration
-        edges = self.graph.edges[row, : graph.num_edges]
-        edges["source"], edges["target"] = graph.edges
-        edges["bytes"] = graph.edge_bytes
+        self.graph.put(row, instance.graph, instance.duration)
         self.put_links(row, instance.platform)
 
     def put_links(self, rows: int | slice, platform: Platform) -> None:

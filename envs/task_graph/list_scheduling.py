@@ -265,8 +265,10 @@ def _best_place(problem: Problem, draft: Draft, task: int, insertion: bool) -> t
 
 
 @inner
-def continue_by_priority(problem: Problem, draft: Draft, step: int, insertion: bool) -> None:
-    """Completes a plan: places the ready task of highest priority where its finish plus outlook is least, and so on.
+def continue_by_priority(problem: Problem, draft: Draft, step: int, insertion: bool) -> int:
+    """Completes a plan, and returns how many tasks are decided then.
+
+    It places the ready task of highest priority where its finish plus outlook is least, again and again.
 
     Args:
         problem: The instance.
@@ -283,6 +285,7 @@ def continue_by_priority(problem: Problem, draft: Draft, step: int, insertion: b
         place(problem, draft.plan, step, task, device, start)
         step += 1
         num_ready = _release(problem, draft, task, num_ready - 1)
+    return step
 
 
 @inner
@@ -639,6 +642,8 @@ def derive(instances: Instances, n: int, draft: Draft) -> None:
     total = problem.total[0]
     total.num_tasks = instances.graph.num_tasks[n]
     total.num_edges = instances.graph.num_edges[n]
+    for task in range(total.num_tasks):
+        problem.tasks[task].release = instances.graph.release[n, task]
     ranks.index_edges(problem)
     ranks.breadth_first_order(problem, draft.plan.tasks)
     ranks.mean_costs(problem)

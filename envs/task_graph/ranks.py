@@ -24,7 +24,6 @@ def index_edges(problem: Problem) -> None:
     for task in range(num_tasks + 1):
         tasks[task].out_begin = 0
         tasks[task].in_begin = 0
-        tasks[task].release = 0.0
     for edge in range(num_edges):
         tasks[edges[edge].source + 1].out_begin += 1
         tasks[edges[edge].target + 1].in_begin += 1
@@ -178,13 +177,13 @@ def optimistic_cost(problem: Problem, mean_transfers: bool, cost: FloatArray) ->
 
 @inner
 def makespan_lower_bound(problem: Problem) -> float:
-    """Returns the larger of two bounds: the longest path at its best, and all work shared evenly."""
+    """Returns the larger of two bounds: the longest path at its best from its release, and all work shared evenly."""
     num_devices = problem.duration.shape[1]
     path, work = 0.0, 0.0
     for task in range(problem.total[0].num_tasks):
         least = np.inf
         for device in range(num_devices):
             least = min(least, problem.duration[task, device] + problem.tail[task, device])
-        path = max(path, least)
+        path = max(path, problem.tasks[task].release + least)
         work += problem.tasks[task].min_duration
     return float(max(path, work / num_devices))

@@ -21,7 +21,7 @@ from ...workloads import (
     TiledMatrix,
     WorkflowFile,
 )
-from ...workloads.generators import DrawnGraphs
+from ...workloads.generators import DrawnGraphs, GraphSource
 from ..core.scenario import Scenario, register_family
 from .instance import Instance
 from .noise import draw_slowdowns
@@ -38,7 +38,7 @@ class TaskGraphScenario(Scenario):
     Attributes:
         workload: Where the graphs come from.
         platform: A name or path for `load_platform`; by default one device of each of the graph's kinds. Drawn
-            graphs (all but canonical, tiled and recorded ones) bring their own devices and take none.
+            graphs (all but canonical, tiled and recorded ones) are then drawn for its kinds and links.
         placement: Whether a task may go into a gap between decided ones (``insertion``) or only behind them
             (``append``).
         mode: Whether tasks are decided before anything runs (``plan``) or while they run (``dispatch``).
@@ -76,11 +76,9 @@ class TaskGraphScenario(Scenario):
         return platform
 
     @model_validator(mode="after")
-    def _drawn_bring_devices(self) -> TaskGraphScenario:
+    def _drawn_fit_platform(self) -> TaskGraphScenario:
         if self.platform and isinstance(self.workload, DrawnGraphs):
-            raise ValueError(
-                f"platform: {self.workload.kind} graphs bring their own devices; leave it out and set num_devices"
-            )
+            self.workload.on(self.devices)
         return self
 
     @model_validator(mode="after")
@@ -100,10 +98,15 @@ class TaskGraphScenario(Scenario):
             return load_platform(self.platform)
         return Platform.fully_connected(f"devices-of-{self.name}", self.workload.kinds)
 
+    @cached_property
+    def graphs(self) -> GraphSource:
+        """The workload on the platform."""
+        return self.workload.on(self.devices)
+
     @property
     def window(self) -> int:
         """How many ready tasks are shown."""
-        return self.ready_window or min(self.workload.max_tasks, WIDEST_DEFAULT_WINDOW)
+        return self.ready_window or min(self.graphs.max_tasks, WIDEST_DEFAULT_WINDOW)
 
     def for_single_episodes(self) -> TaskGraphScenario:
         """Returns the scenario with room for one graph an environment."""
@@ -111,7 +114,7 @@ class TaskGraphScenario(Scenario):
 
     def instance(self, seed: int, episode: int) -> Instance:
         """Returns the instance of an episode."""
-        graph = self.workload.sample(seed, episode % self.pool)
+        graph = self.graphs.sample(seed, episode % self.pool)
         slowdown = None
         if self.mode == "dispatch":
             slowdown = draw_slowdowns(
@@ -132,7 +135,7 @@ class TaskGraphScenario(Scenario):
         if reward is not None and reward not in REWARDS:
             raise unknown_name("reward", reward, list(REWARDS))
         return TaskGraphSimulator(
-            workload=self.workload,
+            workload=self.graphs,
             platform=self.devices,
             num_envs=num_envs,
             window=self.window,

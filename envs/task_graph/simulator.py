@@ -73,7 +73,7 @@ class TaskGraphSimulator(Simulator):
         """Makes room for B episodes.
 
         Args:
-            workload: Where the graphs come from.
+            workload: Where the graphs come from, as `GraphSource.on` gives it for the platform.
             platform: What they run on.
             num_envs: B.
             window: How many ready tasks are candidates.
@@ -94,11 +94,13 @@ class TaskGraphSimulator(Simulator):
         # environment for an instance given at reset.
         self._num_drawn = num_envs * self._pool if workload.varies else 1
         num_rows = self._num_drawn + num_envs
-        self.instances = Instances.empty(num_rows, workload.max_tasks, num_devices, max(workload.max_edges, 1))
+        self.instances = Instances.empty(
+            num_rows, workload.max_tasks, num_devices, max(workload.max_edges, 1), workload.max_jobs
+        )
         self.instances.put_links(slice(None), platform)
         self._drawn_seed = np.full(self._num_drawn, -1, np.int64)
         self._given: dict[int, Instance] = {}
-        self.state = State.empty(num_envs, workload.max_tasks, num_devices)
+        self.state = State.empty(num_envs, workload.max_tasks, num_devices, workload.max_jobs)
         self._draft = Draft.empty(workload.max_tasks, num_devices)
         self._views = [self._view(buffer) for buffer in self.buffers]
         self._handles = [hold(World(self.instances, self.state, self.outcome, view)) for view in self._views]
@@ -231,12 +233,15 @@ class TaskGraphSimulator(Simulator):
         show_rows(self.handle, rows)
 
     def metrics(self, rows: IntArray) -> dict[str, NDArray[np.float64]]:
-        """Returns ``makespan``, ``heft_makespan`` and ``lower_bound`` (at reset), seconds."""
-        totals = self.instances.totals[self.state.status["slot"][rows]]
+        """Returns what the docstring of the environments lists, in seconds; of the jobs once an episode is over."""
+        status = self.state.status[rows]
+        totals = self.instances.totals[status["slot"]]
         return {
-            "makespan": self.state.status["makespan"][rows],
+            "makespan": status["makespan"],
             "heft_makespan": totals["heft_makespan"],
             "lower_bound": totals["lower_bound"],
+            "job_latency_mean": status["job_latency_mean"],
+            "deadlines_missed": status["deadlines_missed"].astype(np.float64),
         }
 
     def schedule(self, row: int) -> Schedule:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...compilation import inner
+from ...workloads.task_graph import FloatArray
 from .instance import Records
 from .list_scheduling import DECISION, INTERVAL, LANE, Plan
 
@@ -27,6 +28,8 @@ STATUS = np.dtype(
         ("bound", np.float64),  # seconds; lower bound on the final makespan
         ("makespan_unit", np.float64),  # seconds; the HEFT makespan, 1 where that is 0
         ("bound_unit", np.float64),  # seconds; the lower bound at reset, 1 where that is 0
+        ("job_latency_mean", np.float64),  # seconds from arrival to end; known at the end
+        ("deadlines_missed", np.int64),  # known at the end
     ],
     align=True,
 )
@@ -70,9 +73,10 @@ class State(NamedTuple):
     options: Records  # (B, T, P) of OPTION
     runs: Records  # (B, T) of RUN
     queues: Records  # (B, P) of QUEUE
+    job_finish: FloatArray  # (B, J) seconds, known at the end
 
     @classmethod
-    def empty(cls, num_envs: int, num_tasks: int, num_devices: int) -> State:
+    def empty(cls, num_envs: int, num_tasks: int, num_devices: int, num_jobs: int) -> State:
         """Returns room for B episodes."""
         return cls(
             status=np.zeros(num_envs, STATUS),
@@ -82,6 +86,7 @@ class State(NamedTuple):
             options=np.zeros((num_envs, num_tasks, num_devices), OPTION),
             runs=np.zeros((num_envs, num_tasks), RUN),
             queues=np.zeros((num_envs, num_devices), QUEUE),
+            job_finish=np.zeros((num_envs, num_jobs)),
         )
 
 

@@ -50,6 +50,23 @@ def clear_episode(problem: Problem, episode: Episode, outcome: Records) -> None:
 
 
 @inner
+def settle_jobs(world: World, b: int) -> None:
+    """Finds when the jobs of an episode that is over have ended."""
+    graphs, status, finish = world.instances.graph, world.state.status[b], world.state.job_finish[b]
+    n = status.slot
+    num_jobs = graphs.num_jobs[n]
+    finish[:] = 0.0
+    for task in range(graphs.num_tasks[n]):
+        job = graphs.job[n, task]
+        finish[job] = max(finish[job], world.state.tasks[b, task].finish)
+    status.job_latency_mean = 0.0
+    status.deadlines_missed = 0
+    for job in range(num_jobs):
+        status.job_latency_mean += (finish[job] - graphs.jobs[n, job].arrival) / num_jobs
+        status.deadlines_missed += finish[job] > graphs.jobs[n, job].deadline
+
+
+@inner
 def find_inputs(problem: Problem, episode: Episode, task: int) -> None:
     """Finds when the inputs of a task, whose senders are all decided, are on each device."""
     plan, options = episode.plan, episode.options

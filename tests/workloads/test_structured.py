@@ -386,7 +386,7 @@ def test_argument_out_of_range_is_refused(make: Callable[..., TaskGraph], settin
 @pytest.mark.parametrize(
     ("scenario", "change"),
     [("cholesky-2c2g", {"tiles": 0}), ("cholesky-2c2g", {"graph": "svd"}), ("fft", {"points": 12}),
-     ("fork-join", {"points": 8}), ("chains", {"platform": "four-workers"})],
+     ("fork-join", {"points": 8}), ("chains", {"platform": "four-workers", "num_devices": 3})],
 )  # fmt: skip
 def test_override_out_of_range_is_refused(scenario: str, change: dict[str, Any]) -> None:
     with pytest.raises(HetgymError) as caught:

@@ -1,7 +1,5 @@
 """Dispatch against the rules in plain Python (`checker`), on random instances; and its policies."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,14 +7,15 @@ from hypothesis import strategies as st
 
 from hetgym import HetgymError
 from hetgym.agents import list_policies, make_policy
-from hetgym.envs import TaskGraphScenario, load_scenario
+from hetgym.envs import load_scenario
 from hetgym.envs.task_graph import checker
 from hetgym.envs.task_graph.features import SCHEMA
 from hetgym.envs.task_graph.instance import Instance
-from hetgym.envs.task_graph.simulator import TaskGraphSimulator
+from hetgym.envs.task_graph.simulator import Rules, TaskGraphSimulator
 from hetgym.evaluate.evaluation import play
 from hetgym.hardware_models import Device, Link, Platform
-from hetgym.workloads import RandomGraphs, TaskGraph, random_task_graph
+from hetgym.workloads import TaskGraph, random_task_graph
+from hetgym.workloads.generators import GivenGraph
 
 MOST_TASKS = 10
 few = settings(deadline=None, max_examples=100)
@@ -38,9 +37,17 @@ def tied_instances(draw: st.DrawFn) -> Instance:
     pairs = [(one, other) for other in range(num_tasks) for one in range(other)]
     edges = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=2 * num_tasks)) if pairs else []
     volumes = [draw(st.sampled_from([0.0, 1.0, 2.0])) for _ in edges]
+    # Tasks that edges join are of one job; jobs arrive in any order.
+    job = list(range(num_tasks))
+    for one, other in edges:
+        joined, kept = job[other], job[one]
+        job = [kept if mine == joined else mine for mine in job]
+    numbers = sorted(set(job))
     graph = TaskGraph(
-        "drawn", tuple(names), [draw(rows) for _ in range(num_tasks)], np.array(edges, int).reshape(-1, 2).T, volumes
-    )
+        "drawn", tuple(names), [draw(rows) for _ in range(num_tasks)], np.array(edges, int).reshape(-1, 2).T, volumes,
+        job=[numbers.index(mine) for mine in job],
+        arrival=[draw(st.sampled_from([0.0, 0.0, 1.0, 2.0, 20.0])) for _ in numbers],
+    )  # fmt: skip
     slowdown = [draw(st.sampled_from([0.0, 0.5, 1.0, 1.0, 4.0])) for _ in range(num_tasks)]
     return Instance(graph, Platform(name="drawn", devices=devices, links=links), np.array(slowdown))
 
@@ -57,10 +64,9 @@ instances = st.one_of(tied_instances(), untied_instances())
 limits = st.sampled_from([0, 1, 3, MOST_TASKS])
 
 
-def begin(instance: Instance, queue_limit: int = 0, **settings: Any) -> TaskGraphSimulator:
-    room = RandomGraphs(num_tasks=MOST_TASKS, num_devices=instance.platform.num_devices, out_degree=5)
-    scenario = TaskGraphScenario(name="room", workload=room, mode="dispatch", queue_limit=queue_limit, **settings)
-    simulator = scenario.simulator(1)
+def begin(instance: Instance, queue_limit: int = 0) -> TaskGraphSimulator:
+    rules = Rules(mode="dispatch", queue_limit=queue_limit)
+    simulator = TaskGraphSimulator(GivenGraph(graph=instance.graph), instance.platform, 1, MOST_TASKS, 1, rules, 0)
     simulator.reset([0], [instance])
     return simulator
 

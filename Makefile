@@ -19,6 +19,7 @@ lint: $(VENV)/installed ## style, types and the direction of imports
 bench: $(VENV)/installed ## speeds, in CPU seconds
 	$(BIN)/python benchmarks/environment_speed.py
 	$(BIN)/python benchmarks/scheduler_speed.py
+	$(BIN)/python benchmarks/generation_speed.py
 	$(BIN)/python benchmarks/training_speed.py
 
 # Type checking and the import checks read the package through a link: this folder's name need not be hetgym.

@@ -18,6 +18,7 @@ from .structured import (
 )
 from .task_graph import TaskGraph, join_jobs
 from .wfformat import read_wfformat, write_wfformat
+from .work import task_graph_from_work
 
 __all__ = [
     "CANONICAL_GRAPHS",
@@ -41,5 +42,6 @@ __all__ = [
     "qr",
     "random_task_graph",
     "read_wfformat",
+    "task_graph_from_work",
     "write_wfformat",
 ]

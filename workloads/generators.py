@@ -143,11 +143,16 @@ class CanonicalGraph(OneGraph):
 
 
 class WorkflowFile(OneGraph):
-    """A recorded workflow.
+    """A recorded workflow, as `read_wfformat` reads it.
+
+    The format records processors only. On a platform the workflow runs on devices of kind ``cpu``, of the kinds in
+    `Platform.processors`, and of those that ``speedup`` names: whether a GPU or another engine could run its programs,
+    and how fast, is for the user to say.
 
     Attributes:
         path: A JSON file in WfFormat 1.5; in a YAML scenario, relative to that file.
-        speedup: As in `read_wfformat`; added to the `Platform.processors` of the platform.
+        speedup: Device kinds besides ``cpu``, and how many times faster than a CPU at speed 1 they run every task;
+            this counts before `Platform.processors`.
     """
 
     kind: Literal["wfformat"] = "wfformat"
@@ -160,7 +165,7 @@ class WorkflowFile(OneGraph):
         return info.context["folder"] / path if info.context else path
 
     def on(self, platform: Platform) -> WorkflowFile:
-        """Returns the source of the workflow as all processors of a platform, and what ``speedup`` names, run it.
+        """Returns the source of the workflow with durations for all kinds of the platform that run it.
 
         Raises:
             HetgymError: If ``speedup`` names a kind that the platform has not.
@@ -196,9 +201,9 @@ class DrawnGraphs(GraphSource):
 
     Volumes are uniform on (0, 2 V] bytes. V is such that a transfer of V bytes takes, on average over ordered pairs of
     distinct devices and with the latencies, ``ccr`` times what a task takes on average over the devices, with their
-    speeds; it is 0 where the latencies alone take longer. The graph's own devices have speed 1 and are joined by
-    1 byte/s without latency, so that there V = ``ccr`` ``mean_duration``; so it is in seconds on a platform of one
-    device, which transfers nothing.
+    speeds; it is 0 where the latencies alone take longer. The graphs' own devices have speed 1 and are joined by
+    1 byte/s without latency, so that V is ``ccr`` ``mean_duration``; so it is on a platform of one device, where
+    nothing has to be transferred.
 
     Attributes:
         num_devices: Devices, one kind each, P; 4 by default. On a platform, as many as that has.

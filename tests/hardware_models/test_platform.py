@@ -196,6 +196,17 @@ def test_operating_points_rise_to_the_device_itself() -> None:
         Device(name="a", kind="cpu", busy_power=4.0, operating_points=(slow, fast))
 
 
+def test_processors_are_kinds_besides_cpu() -> None:
+    assert load_platform("soc-ds3").processors == {"a7": 0.5833, "a15": 0.8333}
+    devices = (Device(name="core", kind="a7"),)
+    assert Platform(name="soc", devices=devices, processors={"a7": 0.5}).processors == {"a7": 0.5}
+    for kind in ("cpu", "a15"):
+        with pytest.raises(ValidationError, match=f"processors: '{kind}' must be a kind of its devices besides 'cpu'"):
+            Platform(name="soc", devices=devices, processors={kind: 0.5})
+    with pytest.raises(ValidationError, match=r"processors.a7\s.*greater than 0"):
+        Platform(name="soc", devices=devices, processors={"a7": 0.0})
+
+
 def test_platform_is_frozen() -> None:
     platform = load_platform("heft-paper")
     with pytest.raises(ValidationError, match="frozen"):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hetgym import HetgymError
+from hetgym.hardware_models import load_platform
 from hetgym.workloads import CanonicalGraph, RandomGraphs, TaskGraph, WorkflowFile, random_task_graph, write_wfformat
 from hetgym.workloads.task_graph import GraphArrays
 
@@ -234,3 +235,21 @@ def test_workflow_source_reads_beside_its_scenario(tmp_path: Path) -> None:
     assert source.kinds == ("cpu", "gpu")
     assert (source.max_tasks, source.max_edges) == (5, recorded.num_edges)
     assert source.sample(0, 0) is source.sample(3, 1)
+
+
+def test_workflow_runs_on_the_processors_of_a_platform(tmp_path: Path) -> None:
+    recorded = random_task_graph(5, 1)
+    path = tmp_path / "w.json"
+    write_wfformat(TaskGraph("w", ("cpu",), recorded.duration, recorded.edges, recorded.edge_bytes), path)
+    source = WorkflowFile(path=path).on(load_platform("soc-ds3"))
+    assert source.kinds == ("cpu", "a7", "a15")
+    np.testing.assert_allclose(source.sample(0, 0).duration, recorded.duration / [1, 0.5833, 0.8333])
+    chosen = WorkflowFile(path=path, speedup={"a15": 2.0, "vit": 4.0}).on(load_platform("soc-ds3"))
+    assert chosen.speedup == {"a7": 0.5833, "a15": 2.0, "vit": 4.0}
+    assert WorkflowFile(path=path).on(load_platform("four-workers")).kinds == ("cpu",)
+
+
+def test_speedup_of_a_kind_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    source = WorkflowFile(path=tmp_path / "w.json", speedup={"gpu": 2.0, "npu": 3.0})
+    with pytest.raises(HetgymError, match=r"speedup: kind of device on platform 'desktop-rtx4090': 'npu'.*cpu, gpu"):
+        source.on(load_platform("desktop-rtx4090"))

@@ -4,37 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from ...compilation import kernel
-from ...envs import Simulator
-from ...envs.core.simulator import Arrays
 from ...envs.task_graph import list_scheduling
 from ...envs.task_graph.instance import Instance, Instances, problem_at
 from ...envs.task_graph.list_scheduling import Draft, derive
 from ...envs.task_graph.schedule import Schedule
 from ...envs.task_graph.simulator import TaskGraphSimulator
-from ...errors import HetgymError
 from ...workloads import TaskGraph
-from ..policy import Actions
-from .replay import PLANNED, next_planned
+from .replay import Planner
 
 Scheduler = Callable[[Instances, int, Draft], None]
 
 
-class StaticScheduler:
-    """A list scheduler as a policy: it plans at reset, and then plays its plan.
-
-    In Dispatch each device runs its tasks in the planned order, each as soon as it can; the plan is made of expected
-    durations, and knows when jobs will arrive.
-
-    Attributes:
-        name: What it is called.
-        insertion: Whether its definition lets tasks go into gaps; it is played by that rule whatever the
-            scenario's ``placement``.
-    """
-
-    clairvoyant = False
+class StaticScheduler(Planner):
+    """A compiled list scheduler."""
 
     def __init__(self, name: str, scheduler: Scheduler, insertion: bool) -> None:
         """Wraps a compiled scheduler.
@@ -49,55 +32,30 @@ class StaticScheduler:
         self._scheduler = scheduler
 
     def schedule(self, problem: Instance | TaskGraph) -> Schedule:
-        """Returns the finished schedule of one instance.
-
-        Args:
-            problem: An instance, or a task graph, which then runs on one device of each of its kinds with its
-                volumes as transfer times.
-        """
+        """Returns the finished schedule of one instance (`Planner.schedule`)."""
         instance = Instance.of(problem)
-        num_tasks = instance.graph.num_tasks
-        draft = Draft.empty(num_tasks, instance.platform.num_devices)
-        self._scheduler(Instances.holding(instance), 0, draft)
-        tasks = draft.plan.tasks
-        return Schedule(
-            device=tasks["device"].copy(),
-            start=tasks["start"].copy(),
-            finish=tasks["finish"].copy(),
-            sequence=tasks["sequence"].copy(),
-        )
+        return self._schedule(Instances.holding(instance), 0, instance.graph.num_tasks)
 
-    def reset(self, simulator: Simulator) -> None:
-        """Plans every episode.
+    def plan(self, simulator: TaskGraphSimulator, row: int) -> Schedule:
+        """Returns the schedule of the instance that an episode plays."""
+        slot = simulator.state.status["slot"][row]
+        return self._schedule(simulator.instances, slot, simulator.instances.graph.num_tasks[slot])
 
-        Raises:
-            HetgymError: If the simulator is not one of task graphs.
-        """
-        if not isinstance(simulator, TaskGraphSimulator):
-            raise HetgymError(f"policy {self.name!r} schedules task graphs only")
-        simulator.set_placement(self.insertion)
-        num_envs, max_tasks = simulator.state.tasks.shape
-        self._planned = np.zeros((num_envs, max_tasks), PLANNED)
-        self._sequence = np.zeros((num_envs, max_tasks), np.int64)
-        draft = Draft.empty(max_tasks, simulator.platform.num_devices)
-        for row, slot in enumerate(simulator.state.status["slot"].tolist()):
-            self._scheduler(simulator.instances, slot, draft)
-            tasks = draft.plan.tasks[: simulator.instances.graph.num_tasks[slot]]
-            planned = self._planned[row, : len(tasks)]
-            for field in ("device", "start", "finish"):
-                planned[field] = tasks[field]
-            planned["step"][tasks["sequence"]] = np.arange(len(tasks))
-            self._sequence[row, : len(tasks)] = tasks["sequence"]
+    def _schedule(self, instances: Instances, n: int, num_tasks: int) -> Schedule:
+        draft = Draft.empty(num_tasks, instances.links.shape[1])
+        self._scheduler(instances, n, draft)
+        return schedule_of(draft)
 
-    def act(self, observation: Arrays, simulator: Simulator) -> Actions:
-        """Returns the next task of each plan and its device, or 0 to wait, int64 (B,)."""
-        assert isinstance(simulator, TaskGraphSimulator)
-        if simulator.rules.mode == "dispatch":
-            return next_planned(simulator, self._planned)
-        rows = np.arange(simulator.num_envs)
-        step = np.minimum(simulator.state.status["num_placed"], self._sequence.shape[1] - 1)
-        task = self._sequence[rows, step]
-        return simulator.name_action(task, self._planned["device"][rows, task])
+
+def schedule_of(draft: Draft) -> Schedule:
+    """Returns a finished plan without its draft."""
+    tasks = draft.plan.tasks
+    return Schedule(
+        device=tasks["device"].copy(),
+        start=tasks["start"].copy(),
+        finish=tasks["finish"].copy(),
+        sequence=tasks["sequence"].copy(),
+    )
 
 
 @kernel

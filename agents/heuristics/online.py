@@ -117,9 +117,7 @@ def _earliest_finish(problem: Problem, episode: Episode, free: FloatArray) -> tu
 
 
 @inner
-def _first_in_order(
-    problem: Problem, episode: Episode, free: FloatArray, by_rank: bool, wait: bool
-) -> tuple[int, int]:
+def _first_in_order(problem: Problem, episode: Episode, free: FloatArray, by_rank: bool, wait: bool) -> tuple[int, int]:
     """Returns the first ready task in order that gets a device now, and the device; (-1, -1) if none does.
 
     Tasks that wait take their place: those that come after them find the device taken for as long.

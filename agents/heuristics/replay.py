@@ -1,7 +1,8 @@
-"""Plans at run time: played task by task as they become ready, or made anew on the way."""
+"""Plans as policies: made at reset and played decision by decision, or made anew on the way."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ import numpy as np
 from ...compilation import handle_kernel, inner
 from ...envs import Simulator
 from ...envs.core.simulator import Arrays
-from ...envs.task_graph.instance import Problem, Records, problem_at
+from ...envs.task_graph.instance import Instance, Problem, Records, problem_at
 from ...envs.task_graph.list_scheduling import Draft, clear, continue_by_priority
+from ...envs.task_graph.schedule import Schedule
 from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...envs.task_graph.state import Episode, episode_at
 from ...envs.task_graph.world import World, is_allowed
 from ...errors import HetgymError
+from ...workloads import TaskGraph
 from ...workloads.task_graph import FloatArray, IntArray
 from ..policy import Actions
 from .online import dispatching
@@ -84,6 +87,67 @@ def next_planned(simulator: TaskGraphSimulator, planned: Records) -> Actions:
     actions = np.empty(simulator.num_envs, np.int64)
     follow(simulator.handle, planned, np.empty(simulator.platform.num_devices, np.int64), actions)
     return actions
+
+
+class Planner(ABC):
+    """A policy that plans every episode at reset, and then plays its plan.
+
+    In Dispatch each device runs its tasks in the planned order, each as soon as it can; the plan is made of expected
+    durations, and knows when jobs will arrive.
+
+    Attributes:
+        name: What it is called.
+        insertion: Whether its definition lets tasks go into gaps; it is played by that rule whatever the scenario's
+            ``placement``.
+    """
+
+    name: str
+    insertion: bool
+    clairvoyant = False
+
+    @abstractmethod
+    def schedule(self, problem: Instance | TaskGraph) -> Schedule:
+        """Returns the finished schedule of one instance.
+
+        Args:
+            problem: An instance, or a task graph, which then runs on one device of each of its kinds with its
+                volumes as transfer times.
+        """
+
+    def plan(self, simulator: TaskGraphSimulator, row: int) -> Schedule:
+        """Returns the schedule of the instance that an episode plays."""
+        return self.schedule(simulator.instance(row))
+
+    def reset(self, simulator: Simulator) -> None:
+        """Plans every episode.
+
+        Raises:
+            HetgymError: If the simulator is not one of task graphs.
+        """
+        if not isinstance(simulator, TaskGraphSimulator):
+            raise HetgymError(f"policy {self.name!r} schedules task graphs only")
+        simulator.set_placement(self.insertion)
+        num_envs, max_tasks = simulator.state.tasks.shape
+        self._planned = np.zeros((num_envs, max_tasks), PLANNED)
+        self._sequence = np.zeros((num_envs, max_tasks), np.int64)
+        for row in range(num_envs):
+            schedule = self.plan(simulator, row)
+            num_tasks = len(schedule.sequence)
+            planned = self._planned[row, :num_tasks]
+            for field in ("device", "start", "finish"):
+                planned[field] = getattr(schedule, field)
+            planned["step"][schedule.sequence] = np.arange(num_tasks)
+            self._sequence[row, :num_tasks] = schedule.sequence
+
+    def act(self, observation: Arrays, simulator: Simulator) -> Actions:
+        """Returns the next task of each plan and its device, or 0 to wait, int64 (B,)."""
+        assert isinstance(simulator, TaskGraphSimulator)
+        if simulator.rules.mode == "dispatch":
+            return next_planned(simulator, self._planned)
+        rows = np.arange(simulator.num_envs)
+        step = np.minimum(simulator.state.status["num_placed"], self._sequence.shape[1] - 1)
+        task = self._sequence[rows, step]
+        return simulator.name_action(task, self._planned["device"][rows, task])
 
 
 @inner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from ..errors import HetgymError, unknown_name
 from .heuristics import list_schedulers, online, replay
+from .heuristics.best_of import BestOf
 from .heuristics.uniform import RandomPolicy
 from .policy import Policy
 
@@ -38,6 +40,9 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "re-heft": replay.PeriodicHeft,
     },
 }
+
+_PATTERNS = ("best-of-K:NAME", "ppo:PATH", "module:callable")
+_BEST_OF = re.compile(r"best-of-(\d{1,6})")
 
 
 def list_policies(family: str | None = None) -> list[str]:
@@ -68,8 +73,9 @@ def make_policy(name: str, /, **settings: Any) -> Policy:
     """Returns a policy by its name.
 
     Args:
-        name: One of `list_policies`; ``ppo:PATH``, a checkpoint or the folder of a training run; or
-            ``module:callable``, which is called and must return a policy.
+        name: One of `list_policies`; ``best-of-K:NAME``, the best of so many attempts of a static scheduler or of a
+            policy that draws; ``ppo:PATH``, a checkpoint or the folder of a training run; or ``module:callable``,
+            which is called and must return a policy.
         settings: Passed on to what makes the policy.
 
     Raises:
@@ -80,7 +86,10 @@ def make_policy(name: str, /, **settings: Any) -> Policy:
         return _called(name, named[name], settings)
     prefix, separator, rest = name.partition(":")
     if not separator:
-        raise unknown_name("policy", name, [*named, "ppo:PATH", "module:callable"])
+        raise unknown_name("policy", name, [*named, *_PATTERNS])
+    attempts = _BEST_OF.fullmatch(prefix)
+    if attempts:
+        return _called(name, partial(BestOf, make_policy(rest), int(attempts[1])), settings)
     if prefix == "ppo":
         from .learned import LearnedPolicy
 

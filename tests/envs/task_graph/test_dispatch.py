@@ -127,8 +127,8 @@ def test_policies_follow_the_rules(instance: Instance, queue_limit: int) -> None
 
 
 @few
-@given(instance=instances, queue_limit=limits, seed=st.integers(0, 99))
-def test_return_is_the_makespan(instance: Instance, queue_limit: int, seed: int) -> None:
+@given(instance=instances, queue_limit=limits)
+def test_return_is_the_makespan(instance: Instance, queue_limit: int) -> None:
     simulator = begin(instance, queue_limit)
     policy = make_policy("random")
     while not simulator.outcome["terminated"][0]:
@@ -210,7 +210,7 @@ def test_online_policies_need_dispatch(name: str) -> None:
 
 
 def test_noise_needs_dispatch() -> None:
-    with pytest.raises(HetgymError, match="noise.*needs mode 'dispatch'"):
+    with pytest.raises(HetgymError, match=r"noise.*needs mode 'dispatch'"):
         load_scenario("random", noise="gamma")
 
 

@@ -1,0 +1,100 @@
+"""Best of several attempts: what more computing time buys a scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ...compilation import kernel
+from ...envs.task_graph.instance import Instance, Instances, problem_at
+from ...envs.task_graph.list_scheduling import Draft, clear, derive, earliest_start, find_data_ready, place
+from ...envs.task_graph.scenario import WIDEST_DEFAULT_WINDOW
+from ...envs.task_graph.schedule import Schedule
+from ...envs.task_graph.simulator import Rules, TaskGraphSimulator
+from ...errors import HetgymError
+from ...workloads import TaskGraph
+from ...workloads.generators import GivenGraph
+from ...workloads.task_graph import IntArray
+from ..policy import Policy
+from .list_schedulers import StaticScheduler, schedule_of
+from .replay import Planner
+
+SPREAD = 0.15
+"""Standard deviation of the logarithm of the factors that a list scheduler's durations are multiplied by."""
+
+
+class BestOf(Planner):
+    """Makes several plans of each instance, and plays the one of least makespan, the first of equals.
+
+    A list scheduler plans once with the expected durations, then with durations that are off by a random factor
+    each; what it decides is then placed with the expected durations. A policy that draws its decisions plays the
+    instance as often. The attempts are the same for every instance and in every run.
+    """
+
+    def __init__(self, policy: Policy, attempts: int) -> None:
+        """Chooses who plans, and how often.
+
+        Args:
+            policy: A list scheduler, or a policy that draws from the simulator's seeds.
+            attempts: k.
+
+        Raises:
+            HetgymError: If there is no attempt.
+        """
+        if attempts < 1:
+            raise HetgymError(f"policy 'best-of-{attempts}:{policy.name}': there must be at least one attempt")
+        self.name = f"best-of-{attempts}:{policy.name}"
+        self.insertion = policy.insertion if isinstance(policy, Planner) else True
+        self._policy = policy
+        self._attempts = attempts
+
+    def schedule(self, problem: Instance | TaskGraph) -> Schedule:
+        """Returns the best schedule of one instance (`Planner.schedule`)."""
+        instance = Instance.of(problem)
+        if isinstance(self._policy, StaticScheduler):
+            schedules = self._guessed(self._policy, instance)
+        else:
+            schedules = self._drawn(self._policy, instance)
+        return min(schedules, key=lambda schedule: schedule.makespan)
+
+    def _guessed(self, scheduler: StaticScheduler, instance: Instance) -> Iterator[Schedule]:
+        chance = np.random.default_rng(0)
+        duration = instance.graph.duration
+        instances = Instances.holding(instance)
+        yield scheduler.schedule(instance)
+        for _ in range(self._attempts - 1):
+            guess = replace(instance.graph, duration=duration * np.exp(chance.normal(0.0, SPREAD, duration.shape)))
+            decided = scheduler.schedule(Instance(guess, instance.platform))
+            draft = Draft.empty(instance.graph.num_tasks, instance.platform.num_devices)
+            _decide_again(instances, draft, decided.sequence, decided.device, self.insertion)
+            yield schedule_of(draft)
+
+    def _drawn(self, policy: Policy, instance: Instance) -> Iterator[Schedule]:
+        window = min(instance.graph.num_tasks, WIDEST_DEFAULT_WINDOW)
+        simulator = TaskGraphSimulator(
+            GivenGraph(graph=instance.graph), instance.platform, self._attempts, window, 1, Rules(), 0
+        )
+        simulator.reset(range(self._attempts))
+        policy.reset(simulator)
+        while not simulator.outcome["terminated"].all():
+            simulator.step(policy.act(simulator.observation, simulator))
+        for row in range(self._attempts):
+            yield simulator.schedule(row)
+
+
+@kernel
+def _decide_again(instances: Instances, draft: Draft, sequence: IntArray, devices: IntArray, insertion: bool) -> None:
+    """Places the tasks of the first instance in a given order on given devices."""
+    derive(instances, 0, draft)
+    problem = problem_at(instances, 0)
+    clear(problem, draft.plan)
+    for step in range(sequence.size):
+        task = sequence[step]
+        device = devices[task]
+        find_data_ready(problem, draft, task)
+        start = earliest_start(
+            draft.plan, device, draft.data_ready[device], problem.duration[task, device], insertion
+        )
+        place(problem, draft.plan, step, task, device, start)

@@ -20,7 +20,7 @@ from hetgym.workloads.task_graph import GraphArrays
 NUM_TASKS, NUM_DEVICES = 50, 4
 REPEATS = 3
 SOURCE = RandomGraphs(num_tasks=NUM_TASKS, num_devices=NUM_DEVICES)
-MEAN_EDGES = np.mean([SOURCE.sample(seed, 0).num_edges for seed in range(200)])
+MEAN_EDGES = float(np.mean([SOURCE.sample(seed, 0).num_edges for seed in range(200)]))
 
 
 def arrays(count: int) -> None:
@@ -42,7 +42,7 @@ def networkx_graphs(count: int) -> None:
     for seed in range(count):
         chance = random.Random(seed)
         drawn = nx.fast_gnp_random_graph(NUM_TASKS, density, seed=seed, directed=True)
-        graph = nx.DiGraph()
+        graph: nx.DiGraph[int] = nx.DiGraph()
         for task in range(NUM_TASKS):
             graph.add_node(task, duration=[chance.random() for _ in range(NUM_DEVICES)])
         graph.add_edges_from((u, v, {"bytes": chance.random()}) for u, v in drawn.edges if u < v)

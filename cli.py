@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .agents import describe_policies, make_policy
-from .envs import list_envs, list_scenarios, load_scenario
+from .envs import Scenario, list_envs, list_scenarios, load_scenario
 from .errors import HetgymError
 from .evaluate import evaluate, play, summarise
 from .evaluate.figures import save_figure, training_curve
@@ -49,8 +49,9 @@ class EvaluateCommand:
 
     scenario: str = "random"
     """A scenario's name, or a path to a YAML scenario or a WfFormat workflow."""
-    policies: str = "heft,peft,lookahead,dls,min-min,mct,random"
-    """Names of policies, comma-separated; also ppo:PATH and module:callable."""
+    policies: str | None = None
+    """Names of policies, comma-separated; also best-of-K:NAME, ppo:PATH and module:callable. By default the
+    scenario's baselines."""
     set: tuple[str, ...] = ()
     """Settings of the scenario to change, as NAME=VALUE."""
     episodes: int = 100
@@ -138,27 +139,26 @@ def _train(settings: TrainSettings) -> None:
 
 
 def _evaluate(command: EvaluateCommand) -> None:
-    changes = parse_changes(command.set)
-    count = command.policies.count(",") + 1
-    with _progress("evaluating", count * command.episodes) as (bar, task):
+    scenario = load_scenario(command.scenario, **parse_changes(command.set))
+    policies = command.policies.split(",") if command.policies else list(scenario.baselines)
+    with _progress("evaluating", len(policies) * command.episodes) as (bar, task):
         table = evaluate(
-            command.scenario,
-            command.policies,
+            scenario,
+            [name.strip() for name in policies],
             episodes=command.episodes,
             seed=command.seed,
             reward=command.reward,
             progress=lambda ended: bar.advance(task, ended),
-            **changes,
         )
     summary = summarise(table, command.metric, command.reference)
     if command.csv:
         _write_csv(table, command.csv)
     if command.gantt:
-        _draw(command, changes)
+        _draw(command, scenario, command.gantt_policy or str(table["policy"][0]))
     if command.json:
         content = {
             "scenario": command.scenario,
-            "set": changes,
+            "set": parse_changes(command.set),
             "episodes": command.episodes,
             "seed": command.seed,
             "metric": command.metric,
@@ -169,12 +169,11 @@ def _evaluate(command: EvaluateCommand) -> None:
         _print_summary(command, summary)
 
 
-def _draw(command: EvaluateCommand, changes: dict[str, Any]) -> None:
+def _draw(command: EvaluateCommand, scenario: Scenario, policy: str) -> None:
     if not 0 <= command.gantt_episode < command.episodes:
         raise HetgymError(f"gantt_episode: must be below {command.episodes} (given: {command.gantt_episode})")
-    policy = make_policy(command.gantt_policy or command.policies.split(",")[0].strip())
-    simulator = load_scenario(command.scenario, **changes).for_single_episodes().simulator(1, command.reward)
-    play(simulator, policy, [command.seed + command.gantt_episode])
+    simulator = scenario.for_single_episodes().simulator(1, command.reward)
+    play(simulator, make_policy(policy), [command.seed + command.gantt_episode])
     assert command.gantt is not None
     save_figure(simulator.figure(0), command.gantt)
 
@@ -192,7 +191,7 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 def _print_summary(command: EvaluateCommand, summary: pd.DataFrame) -> None:
     reference = command.reference or default_reference(summary["policy"].to_list())
     table = Table(title=f"{command.scenario}: {command.metric}, {command.episodes} episodes from seed {command.seed}")
-    table.add_column("policy", overflow="fold")
+    table.add_column("policy", overflow="fold", min_width=16)
     for column in ("mean", f"/ {reference}", "95% interval", "wins", "ties", "µs/decision"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):

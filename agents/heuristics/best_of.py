@@ -94,7 +94,5 @@ def _decide_again(instances: Instances, draft: Draft, sequence: IntArray, device
         task = sequence[step]
         device = devices[task]
         find_data_ready(problem, draft, task)
-        start = earliest_start(
-            draft.plan, device, draft.data_ready[device], problem.duration[task, device], insertion
-        )
+        start = earliest_start(draft.plan, device, draft.data_ready[device], problem.duration[task, device], insertion)
         place(problem, draft.plan, step, task, device, start)

@@ -54,6 +54,11 @@ class Scenario(BaseModel, ABC):
     def sections(self) -> tuple[str, ...]:
         """Returns the fields that hold settings of their own, which overrides may name directly."""
 
+    @property
+    @abstractmethod
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the policies that a new one should be compared with; the strongest known are among them."""
+
     def override(self, **changes: Any) -> Self:
         """Returns the scenario with some settings changed.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from ...compilation import kernel
@@ -34,15 +33,12 @@ def draw_slowdowns(noise: str, sigma: float, seeds: IntArray, episodes: IntArray
         return np.ones((len(seeds), num_tasks))
     uniform = np.empty((len(seeds), num_tasks))
     _fill_uniform(uniform, seeds, episodes)
-    factor: NDArray[np.float64]
     if noise == "lognormal":
-        factor = np.exp(sigma * special.ndtri(uniform) - 0.5 * sigma**2)
-    elif noise == "gamma":
-        factor = special.gammaincinv(sigma**-2, uniform) * sigma**2
-    else:
-        below = special.ndtr(-1.0 / sigma)
-        factor = np.maximum(1.0 + sigma * special.ndtri(below + uniform * (1.0 - below)), 0.0)
-    return factor
+        return np.asarray(np.exp(sigma * special.ndtri(uniform) - 0.5 * sigma**2), np.float64)
+    if noise == "gamma":
+        return np.asarray(special.gammaincinv(sigma**-2, uniform) * sigma**2, np.float64)
+    below = special.ndtr(-1.0 / sigma)
+    return np.asarray(np.maximum(1.0 + sigma * special.ndtri(below + uniform * (1.0 - below)), 0.0), np.float64)
 
 
 @kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
@@ -16,7 +17,7 @@ LETTER_WIDTH = 0.009
 def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> Figure:
     """Returns a Gantt chart: a row for each device, a bar for each task, a line for each transfer.
 
-    A line leads from the end of the sender, on its device, to when the data have arrived on the receiver's.
+    Colours tell jobs apart, or tasks where there is only one job. A line leads from the end of the sender, on its device, to when the data have arrived on the receiver's.
 
     Args:
         instance: The problem.
@@ -27,10 +28,11 @@ def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> F
     figure = Figure(figsize=(10, 1.2 + 0.55 * len(devices)), layout="constrained")
     axes = figure.add_subplot()
     colours = mpl.colormaps["tab20"]
+    number = instance.graph.job if instance.graph.num_jobs > 1 else np.arange(instance.graph.num_tasks)
     for task in schedule.sequence.tolist():
         device, start = int(schedule.device[task]), float(schedule.start[task])
         width = float(schedule.finish[task]) - start
-        axes.barh(device, width, left=start, height=0.7, color=colours(task % 20), edgecolor="white", linewidth=0.5)
+        axes.barh(device, width, left=start, height=0.7, color=colours(int(number[task]) % 20), edgecolor="white", linewidth=0.5)
         name = instance.graph.task_names[task]
         if width >= LETTER_WIDTH * len(name) * schedule.makespan:
             axes.text(start + width / 2, device, name, ha="center", va="center", fontsize=7, clip_on=True)

@@ -91,6 +91,23 @@ class TaskGraphScenario(Scenario):
         """Returns ``workload``: its settings can be overridden by their own names."""
         return ("workload",)
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The strongest list schedulers, and what is simplest; in Dispatch those that decide at run time as well."""
+        if self.mode == "plan":
+            return ("heft", "peft", "lookahead", "dls", "min-min", "mct", "random")
+        return (
+            "heft",
+            "lookahead",
+            "re-heft",
+            "rank-online-wait",
+            "rank-online",
+            "mct-online",
+            "eft",
+            "fifo",
+            "random",
+        )
+
     @cached_property
     def devices(self) -> Platform:
         """The platform, loaded."""

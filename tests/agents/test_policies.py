@@ -166,14 +166,15 @@ def test_there_are_twenty_workflows() -> None:
     or [pytest.param(None, marks=pytest.mark.skip(reason=f"no workflows in {DATA / 'wfinstances'}"))],
 )
 def test_real_workflow_is_scheduled(path: Path, name: str) -> None:
-    scenario = load_scenario(path)
+    online = name not in {*STATIC, "random"}
+    scenario = load_scenario(path, mode="dispatch" if online else "plan", noise="gamma" if online else "none")
     assert isinstance(scenario, TaskGraphScenario)
     assert scenario.devices.name == "four-workers"
     simulator = scenario.simulator(1)
     table = play(simulator, make_policy(name), [0])
     instance, schedule = simulator.instance(0), simulator.schedule(0)
     assert sorted(schedule.sequence.tolist()) == list(range(instance.graph.num_tasks))
-    assert checker.violations(instance, schedule) == []
+    assert checker.violations(instance, schedule, 0) == []
     assert table["makespan"][0] == pytest.approx(schedule.makespan)
-    assert table["lower_bound"][0] <= table["makespan"][0] * (1 + 1e-9)
+    assert online or table["lower_bound"][0] <= table["makespan"][0] * (1 + 1e-9)
     assert (name != "heft") or table["makespan"][0] == table["heft_makespan"][0]

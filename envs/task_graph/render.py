@@ -17,7 +17,8 @@ LETTER_WIDTH = 0.009
 def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> Figure:
     """Returns a Gantt chart: a row for each device, a bar for each task, a line for each transfer.
 
-    Colours tell jobs apart, or tasks where there is only one job. A line leads from the end of the sender, on its device, to when the data have arrived on the receiver's.
+    Colours tell jobs apart, or tasks where there is only one job. A line leads from the end of the sender, on its
+    device, to when the data have arrived on the receiver's.
 
     Args:
         instance: The problem.
@@ -27,12 +28,13 @@ def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> F
     devices = instance.platform.devices
     figure = Figure(figsize=(10, 1.2 + 0.55 * len(devices)), layout="constrained")
     axes = figure.add_subplot()
-    colours = mpl.colormaps["tab20"]
+    colours = mpl.colormaps["tab10"]
     number = instance.graph.job if instance.graph.num_jobs > 1 else np.arange(instance.graph.num_tasks)
     for task in schedule.sequence.tolist():
         device, start = int(schedule.device[task]), float(schedule.start[task])
         width = float(schedule.finish[task]) - start
-        axes.barh(device, width, left=start, height=0.7, color=colours(int(number[task]) % 20), edgecolor="white", linewidth=0.5)
+        colour = colours(int(number[task]) % colours.N)
+        axes.barh(device, width, left=start, height=0.7, color=colour, edgecolor="white", linewidth=0.5)
         name = instance.graph.task_names[task]
         if width >= LETTER_WIDTH * len(name) * schedule.makespan:
             axes.text(start + width / 2, device, name, ha="center", va="center", fontsize=7, clip_on=True)

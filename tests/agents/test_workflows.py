@@ -12,9 +12,12 @@ from hetgym.envs import load_scenario
 from hetgym.envs.task_graph import checker
 from hetgym.envs.task_graph.instance import Instance
 from hetgym.envs.task_graph.scenario import TaskGraphScenario
+from hetgym.envs.task_graph.simulator import TaskGraphSimulator
+from hetgym.evaluate.evaluation import play
 
 DATA = Path(os.environ.get("HETGYM_TEST_DATA", Path(hetgym.__file__).parent.parent / "shared" / "data"))
 WORKFLOWS = sorted((DATA / "wfinstances").glob("*.json"))
+ONLINE = [name for name in list_policies("task-graph") if not hasattr(make_policy(name), "schedule")]
 STATIC = [policy for policy in map(make_policy, list_policies("task-graph")) if isinstance(policy, StaticScheduler)]
 
 # Kinds that are assumed to run the workflow besides the processors, and how fast.
@@ -68,6 +71,23 @@ def test_every_static_schedule_of_a_workflow_is_right(path: Path, platform: str)
         assert checker.violations(instance, schedule) == [], policy.name
         assert sorted(schedule.sequence.tolist()) == list(range(instance.graph.num_tasks))
         assert schedule.makespan >= bound * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("platform", SPEEDUP)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem) for path in WORKFLOWS]
+    or [pytest.param(None, marks=pytest.mark.skip(reason=f"no workflows in {DATA / 'wfinstances'}"))],
+)
+def test_every_run_of_a_workflow_is_right(path: Path, platform: str) -> None:
+    settings = {"platform": platform, "speedup": SPEEDUP[platform], "mode": "dispatch", "noise": "gamma"}
+    simulator = load_scenario(path, **settings).simulator(1)
+    assert isinstance(simulator, TaskGraphSimulator)
+    for name in (*ONLINE, "heft"):
+        play(simulator, make_policy(name), [0])
+        instance, schedule = simulator.instance(0), simulator.schedule(0)
+        assert checker.violations(instance, schedule, 0) == [], name
+        assert sorted(schedule.sequence.tolist()) == list(range(instance.graph.num_tasks))
 
 
 @pytest.mark.skipif(not WORKFLOWS, reason=f"no workflows in {DATA / 'wfinstances'}")

@@ -8,18 +8,22 @@ import numpy as np
 
 from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
-from .features import show, view_at
+from .features import Measures, begin_measures, measure, measure_again, measures_at, show, view_at
 from .instance import Problem, problem_at
 from .list_scheduling import insert_ready
 from .reward import reward
-from .state import Episode, episode_at
+from .state import Episode, episode_at, touch
 from .world import World, clear_episode, decode, find_inputs, first_allowed, settle_jobs
 
 
 @inner
-def _make_ready(problem: Problem, episode: Episode, task: int) -> None:
+def _make_ready(problem: Problem, episode: Episode, measures: Measures, task: int) -> None:
     """Adds a task to the ready ones."""
     find_inputs(problem, episode, task)
+    for device in range(problem.duration.shape[1]):
+        option = episode.options[task, device]
+        option.start = max(option.data_ready, episode.plan.lanes[device].available)
+    measure(problem, episode, measures, task)
     episode.runs[task].ready_at = episode.status[0].now
     insert_ready(episode.plan, episode.status[0].num_ready, problem.upward_rank, task)
     episode.status[0].num_ready += 1
@@ -57,6 +61,7 @@ def _enqueue(problem: Problem, episode: Episode, task: int, device: int) -> None
             kept += 1
     status.num_ready = kept
     plan.tasks[status.num_placed].sequence = task
+    touch(episode, task)
     status.num_placed += 1
     plan.tasks[task].device = device
     episode.runs[task].decided = status.now
@@ -71,12 +76,13 @@ def _enqueue(problem: Problem, episode: Episode, task: int, device: int) -> None
 
 
 @inner
-def _complete(problem: Problem, episode: Episode, device: int) -> None:
+def _complete(problem: Problem, episode: Episode, measures: Measures, device: int) -> None:
     """Ends the task in service on a device, and begins the next."""
     status, plan, queue = episode.status[0], episode.plan, episode.queues[device]
     task = queue.head
     decision = plan.tasks[task]
     decision.finish = queue.until
+    touch(episode, task)
     status.num_finished += 1
     status.bound = max(status.bound, decision.finish + problem.tail[task, device])
     plan.lanes[device].busy += decision.finish - decision.start
@@ -89,7 +95,7 @@ def _complete(problem: Problem, episode: Episode, device: int) -> None:
         receiver = problem.edges[edge].target
         plan.tasks[receiver].pending -= 1
         if plan.tasks[receiver].pending == 0:
-            _make_ready(problem, episode, receiver)
+            _make_ready(problem, episode, measures, receiver)
 
 
 @inner
@@ -105,38 +111,38 @@ def _next_event(problem: Problem, episode: Episode) -> float:
 
 
 @inner
-def _pass_time(problem: Problem, episode: Episode) -> None:
+def _pass_time(problem: Problem, episode: Episode, measures: Measures) -> None:
     """Lets time pass until the next event, and everything happen that is due then."""
     status = episode.status[0]
     status.now = max(status.now, _next_event(problem, episode))
     for device in range(episode.queues.size):
         if episode.queues[device].until <= status.now:
-            _complete(problem, episode, device)
+            _complete(problem, episode, measures, device)
     while status.num_arrived < status.num_arriving:
         task = episode.runs[status.num_arrived].arriving
         if problem.tasks[task].release > status.now:
             break
         status.num_arrived += 1
         episode.plan.tasks[task].pending = 0
-        _make_ready(problem, episode, task)
+        _make_ready(problem, episode, measures, task)
 
 
 @inner
-def _run_on(problem: Problem, episode: Episode) -> None:
+def _run_on(problem: Problem, episode: Episode, measures: Measures) -> None:
     """Lets time pass until there is something to decide, or all tasks have run."""
     status = episode.status[0]
     while status.num_finished < problem.total[0].num_tasks and (
         first_allowed(problem, episode)[0] < 0 or _next_event(problem, episode) <= status.now
     ):
-        _pass_time(problem, episode)
+        _pass_time(problem, episode, measures)
     status.can_wait = _next_event(problem, episode) < np.inf
-    _expect(problem, episode)
+    _expect(problem, episode, measures)
     if status.num_finished == problem.total[0].num_tasks:
         status.bound = status.makespan
 
 
 @inner
-def _expect(problem: Problem, episode: Episode) -> None:
+def _expect(problem: Problem, episode: Episode, measures: Measures) -> None:
     """Finds what expected durations let expect: when tasks in line will run, when ready ones could start.
 
     Until a task has finished, the state shows its expected finish; only ``until`` knows the true one.
@@ -148,12 +154,13 @@ def _expect(problem: Problem, episode: Episode) -> None:
         status.makespan = max(status.makespan, plan.lanes[device].available)
     for position in range(status.num_ready):
         task = plan.tasks[position].ready
-        path = np.inf
         for device in range(problem.duration.shape[1]):
             option = episode.options[task, device]
-            option.start = max(option.data_ready, plan.lanes[device].available)
-            path = min(path, option.start + problem.duration[task, device] + problem.tail[task, device])
-        status.bound = max(status.bound, path)
+            start = max(option.data_ready, plan.lanes[device].available)
+            if start != option.start:
+                option.start = start
+                measure_again(problem, episode, measures, task, device)
+        status.bound = max(status.bound, measures.best[task].path)
 
 
 @inner
@@ -177,10 +184,11 @@ def _expect_line(problem: Problem, episode: Episode, device: int) -> None:
 def _begin(world: World, rows: IntArray, queue_limit: int) -> None:
     for i in range(rows.size):
         b = rows[i]
-        episode = episode_at(world.state, b)
+        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         clear_episode(problem, episode, world.outcome[b : b + 1])
+        begin_measures(problem, episode, measures)
         status.queue_limit = queue_limit
         status.num_finished = 0
         status.num_arriving = 0
@@ -195,15 +203,15 @@ def _begin(world: World, rows: IntArray, queue_limit: int) -> None:
                 if problem.tasks[task].release > 0.0:
                     _await_release(problem, episode, task)
                 else:
-                    _make_ready(problem, episode, task)
-        _run_on(problem, episode)
-        show(problem, episode, view_at(world.shown, b))
+                    _make_ready(problem, episode, measures, task)
+        _run_on(problem, episode, measures)
+        show(problem, episode, measures, view_at(world.shown, b))
 
 
 @inner
 def _advance(world: World, actions: IntArray, reward_code: int) -> None:
     for b in range(actions.size):
-        episode = episode_at(world.state, b)
+        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         outcome = world.outcome[b]
@@ -215,12 +223,12 @@ def _advance(world: World, actions: IntArray, reward_code: int) -> None:
             wait = task < 0 and status.can_wait
             outcome.invalid_action = task < 0 and not (wait and actions[b] == 0)
             if wait:
-                _pass_time(problem, episode)
+                _pass_time(problem, episode, measures)
             else:
                 if task < 0:
                     task, device = first_allowed(problem, episode)
                 _enqueue(problem, episode, task, device)
-            _run_on(problem, episode)
+            _run_on(problem, episode, measures)
             outcome.terminated = status.num_finished == problem.total[0].num_tasks
             outcome.reward = reward(
                 reward_code, bound_before, status.bound, status.makespan, outcome.terminated, status.makespan_unit
@@ -229,7 +237,7 @@ def _advance(world: World, actions: IntArray, reward_code: int) -> None:
             outcome.episode_length += 1
             if outcome.terminated:
                 settle_jobs(world, b)
-        show(problem, episode, view_at(world.shown, b))
+        show(problem, episode, measures, view_at(world.shown, b))
 
 
 @handle_kernel

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compilation import inner
+from ...workloads.task_graph import FloatArray, IntArray
 from ..core.simulator import CLIP, Feature, ObservationSchema
 from .instance import Problem, Records
-from .state import Episode
+from .state import Episode, is_allowed, is_open
 
 SCHEMA = ObservationSchema(
     candidates=(
@@ -69,10 +70,142 @@ SCHEMA = ObservationSchema(
 """Nodes are the P devices, then the tasks; a candidate speaks of its task and its device."""
 
 
-_LOW, _HIGH = np.float32(-CLIP), np.float32(CLIP)
+QUANTITY = np.dtype([(feature.name, np.float64) for feature in SCHEMA.candidates], align=True)
+"""A number of seconds for each feature of a candidate, which is (quantity - reference) * factor."""
 
-MARK = np.dtype([("episode", np.int64), ("slots", np.int64)], align=True)
-"""What a view shows: the serial number of the episode (-1 for none), and how many window slots are filled."""
+BEST = np.dtype(
+    [
+        ("start", np.float64),  # seconds, the least over the devices that can run the task
+        ("finish", np.float64),  # seconds, likewise
+        ("path", np.float64),  # seconds, likewise: finish + optimistic cost
+        ("partial", np.bool_),  # whether some device cannot run the task
+    ],
+    align=True,
+)
+"""The best that a ready task can get."""
+
+_WIDTH = len(SCHEMA.candidates)
+_HIGH = np.float32(CLIP)
+
+
+class Measures(NamedTuple):
+    """What the features of the candidates are made of, kept from step to step. It follows from the state.
+
+    A ready task's quantities are written by `measure`, and again by `measure_again` where its start has moved; the
+    references are the same for all tasks. The flat arrays are the ones above them once more, row after row.
+    """
+
+    quantities: Records  # (B, T, P) of QUANTITY
+    factors: Records  # (B, P) of QUANTITY, per second
+    references: Records  # (P,) of QUANTITY, those of the episode at hand
+    best: Records  # (B, T) of BEST
+    flat_quantities: FloatArray  # (B, T, P * Fc)
+    flat_factors: FloatArray  # (B, P * Fc)
+    flat_references: FloatArray  # (P * Fc,)
+    lowest: NDArray[np.float32]  # (P * Fc,) least value of each feature
+
+    @classmethod
+    def empty(cls, num_envs: int, num_tasks: int, num_devices: int) -> Measures:
+        """Returns room for B episodes."""
+        quantities = np.zeros((num_envs, num_tasks, num_devices), QUANTITY)
+        factors, references = np.zeros((num_envs, num_devices), QUANTITY), np.zeros(num_devices, QUANTITY)
+        increase = [feature.name.endswith("_increase") for feature in SCHEMA.candidates]
+        lowest = np.where(increase, 0.0, -CLIP).astype(np.float32)
+        return cls(
+            quantities=quantities,
+            factors=factors,
+            references=references,
+            best=np.zeros((num_envs, num_tasks), BEST),
+            flat_quantities=quantities.view(np.float64).reshape(num_envs, num_tasks, -1),
+            flat_factors=factors.view(np.float64),
+            flat_references=references.view(np.float64),
+            lowest=np.tile(lowest, num_devices),
+        )
+
+
+@inner
+def measures_at(measures: Measures, b: int) -> Any:
+    """Returns one episode's rows."""
+    return Measures(
+        measures.quantities[b],
+        measures.factors[b],
+        measures.references,
+        measures.best[b],
+        measures.flat_quantities[b],
+        measures.flat_factors[b],
+        measures.flat_references,
+        measures.lowest,
+    )
+
+
+@inner
+def begin_measures(problem: Problem, episode: Episode, measures: Measures) -> None:
+    """Sets the units of an episode that begins."""
+    for device in range(problem.duration.shape[1]):
+        for feature in range(1, _WIDTH):
+            measures.flat_factors[device * _WIDTH + feature] = 1.0 / problem.total[0].scale
+        measures.factors[device].rank = 1.0 / problem.total[0].largest_rank
+        measures.factors[device].optimistic_cost = 1.0 / episode.status[0].bound_unit
+
+
+@inner
+def measure(problem: Problem, episode: Episode, measures: Measures, task: int) -> None:
+    """Writes the quantities of a task that has become ready."""
+    measures.best[task].partial = False
+    for device in range(problem.duration.shape[1]):
+        quantity = measures.quantities[task, device]
+        quantity.rank_gap = -problem.upward_rank[task]
+        quantity.rank = problem.upward_rank[task]
+        quantity.duration = problem.duration[task, device]
+        quantity.duration_gap = problem.duration[task, device] - problem.tasks[task].min_duration
+        quantity.transfer = episode.options[task, device].transfer
+        quantity.optimistic_cost = problem.tail[task, device]
+        _measure_start(problem, episode, measures, task, device)
+        if problem.duration[task, device] == np.inf:
+            measures.best[task].partial = True
+    _compare_devices(problem, measures, task)
+
+
+@inner
+def measure_again(problem: Problem, episode: Episode, measures: Measures, task: int, device: int) -> None:
+    """Writes the quantities of a ready task whose start on a device has moved."""
+    _measure_start(problem, episode, measures, task, device)
+    _compare_devices(problem, measures, task)
+
+
+@inner
+def _measure_start(problem: Problem, episode: Episode, measures: Measures, task: int, device: int) -> None:
+    quantity = measures.quantities[task, device]
+    start = episode.options[task, device].start
+    finish = start + problem.duration[task, device]
+    quantity.start_gap = start
+    quantity.idle = start
+    quantity.finish_gap = finish
+    quantity.makespan_increase = finish
+    quantity.bound_increase = finish + problem.tail[task, device]
+
+
+@inner
+def _compare_devices(problem: Problem, measures: Measures, task: int) -> None:
+    """Finds the best that a task can get, and how far each device is from it."""
+    quantities = measures.quantities
+    start, finish, path = np.inf, np.inf, np.inf
+    for device in range(problem.duration.shape[1]):
+        if problem.duration[task, device] < np.inf:
+            start = min(start, quantities[task, device].start_gap)
+            finish = min(finish, quantities[task, device].finish_gap)
+            path = min(path, quantities[task, device].bound_increase)
+    for device in range(problem.duration.shape[1]):
+        quantities[task, device].device_gap = quantities[task, device].finish_gap - finish
+        quantities[task, device].path_gap = quantities[task, device].bound_increase - path
+    measures.best[task].start = start
+    measures.best[task].finish = finish
+    measures.best[task].path = path
+
+
+MARK = np.dtype([("episode", np.int64), ("touched", np.int64), ("all_open", np.bool_)], align=True)
+"""What a view shows: the serial number of the episode (-1 for none), how many of its changes, whether all devices
+took tasks."""
 
 
 class View(NamedTuple):
@@ -87,6 +220,7 @@ class View(NamedTuple):
     counts: NDArray[np.int32]  # (B, 2)
     candidate_nodes: NDArray[np.int32]  # (B, A, 2)
     flat: NDArray[np.float32]  # (B, A * Fc) the candidates once more, row after row
+    slots: IntArray  # (B, W) the task that each place of the window shows, -1 for none
     mark: Records  # (B,) of MARK
 
 
@@ -103,6 +237,7 @@ def view_at(view: View, b: int) -> Any:
         view.counts[b],
         view.candidate_nodes[b],
         view.flat[b],
+        view.slots[b],
         view.mark[b : b + 1],
     )
 
@@ -117,26 +252,26 @@ def _clip(value: float) -> float:
 
 
 @inner
-def show(problem: Problem, episode: Episode, view: View) -> None:
-    """Brings one episode's observation up to date.
-
-    The view was last written two steps ago, so the nodes that the last two decisions touched are rewritten.
-    """
-    if view.mark[0].episode != episode.status[0].serial:
+def show(problem: Problem, episode: Episode, measures: Measures, view: View) -> None:
+    """Brings one episode's observation up to date: the view was last written two steps ago."""
+    status = episode.status[0]
+    if view.mark[0].episode != status.serial:
         _show_graph(problem, view)
         for task in range(problem.total[0].num_tasks):
             _show_task(problem, episode, view, task)
-        view.mark[0].episode = episode.status[0].serial
+        view.mark[0].episode = status.serial
     else:
-        placed = episode.status[0].num_placed
-        for position in range(max(placed - 2, 0), placed):
-            task = episode.plan.tasks[position].sequence
+        for position in range(view.mark[0].touched, status.num_touched):
+            task = episode.touched[position]
             _show_task(problem, episode, view, task)
             for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
                 _show_task(problem, episode, view, problem.edges[edge].target)
-    _show_devices(episode, view)
-    _show_candidates(problem, episode, view)
-    _show_context(problem, episode, view)
+    view.mark[0].touched = status.num_touched
+    slots = min(status.num_ready, view.slots.size)
+    _show_devices(problem, episode, view)
+    _set_references(problem, episode, measures, slots)
+    _show_candidates(problem, episode, measures, view, slots)
+    _show_context(problem, episode, view, slots)
 
 
 @inner
@@ -153,7 +288,7 @@ def _show_graph(problem: Problem, view: View) -> None:
     view.candidates[:] = 0.0
     view.candidate_nodes[:] = view.nodes.shape[0]
     view.action_mask[:] = 0
-    view.mark[0].slots = 0
+    view.slots[:] = -1
     for edge in range(num_edges):
         source, target = num_devices + problem.edges[edge].source, num_devices + problem.edges[edge].target
         transfer = problem.edge_costs[edge].mean_transfer * per_scale
@@ -193,21 +328,78 @@ def _show_task(problem: Problem, episode: Episode, view: View, task: int) -> Non
 
 
 @inner
-def _show_devices(episode: Episode, view: View) -> None:
+def _show_devices(problem: Problem, episode: Episode, view: View) -> None:
+    """Writes the devices, and the tasks in line there: when they are expected to finish changes with time."""
     per_unit = 1.0 / episode.status[0].makespan_unit
     for device in range(episode.plan.lanes.size):
         view.nodes[device, 8] = _clip(episode.plan.lanes[device].available * per_unit)
         view.nodes[device, 9] = _clip(episode.plan.lanes[device].busy * per_unit)
+        task = episode.queues[device].head
+        while task >= 0:
+            _show_task(problem, episode, view, task)
+            task = episode.runs[task].behind
 
 
 @inner
-def _hide(view: View, row: int) -> None:
-    """Masks a candidate."""
-    for feature in range(view.candidates.shape[1]):
-        view.candidates[row, feature] = 0.0
-    view.candidate_nodes[row, 0] = view.nodes.shape[0]
-    view.candidate_nodes[row, 1] = view.nodes.shape[0]
-    view.action_mask[row] = 0
+def _set_references(problem: Problem, episode: Episode, measures: Measures, slots: int) -> None:
+    """Sets what is subtracted from the quantities of the ready tasks in the window."""
+    lanes, best = episode.plan.lanes, measures.best
+    least_start, least_finish, least_available = np.inf, np.inf, np.inf
+    for slot in range(slots):
+        task = episode.plan.tasks[slot].ready
+        least_start = min(least_start, best[task].start)
+        least_finish = min(least_finish, best[task].finish)
+    for device in range(lanes.size):
+        least_available = min(least_available, lanes[device].available)
+    most_urgent = problem.upward_rank[episode.plan.tasks[0].ready] if slots > 0 else 0.0
+    for device in range(lanes.size):
+        reference = measures.references[device]
+        reference.start_gap = least_start
+        reference.finish_gap = least_finish
+        reference.bound_increase = episode.status[0].bound
+        reference.makespan_increase = episode.status[0].makespan
+        reference.rank_gap = -most_urgent
+        reference.queue = least_available - lanes[device].available
+        reference.idle = lanes[device].available
+
+
+@inner
+def _show_candidates(problem: Problem, episode: Episode, measures: Measures, view: View, slots: int) -> None:
+    width = problem.duration.shape[1] * _WIDTH
+    all_open = _all_open(episode)
+    for slot in range(slots):
+        task = episode.plan.tasks[slot].ready
+        if view.slots[slot] != task or not (all_open and view.mark[0].all_open):
+            _name_candidates(problem, episode, view, slot, task)
+        begin = _WIDTH + slot * width
+        _write_features(measures, measures.flat_quantities[task], view.flat[begin : begin + width])
+        if measures.best[task].partial or not all_open:
+            _clear_masked(problem, view, slot)
+    view.mark[0].all_open = all_open
+    for slot in range(slots, view.slots.size):
+        if view.slots[slot] < 0:
+            break
+        _hide(problem, view, slot)
+    _show_wait(problem, episode, measures, view, slots)
+
+
+@inner
+def _all_open(episode: Episode) -> bool:
+    count = 0
+    for device in range(episode.queues.size):
+        count += is_open(episode, device)
+    return bool(count == episode.queues.size)
+
+
+@inner
+def _show_wait(problem: Problem, episode: Episode, measures: Measures, view: View, slots: int) -> None:
+    """Writes candidate 0."""
+    view.action_mask[0] = 1 if slots == 0 or episode.status[0].can_wait else 0
+    view.candidates[0, 0] = view.action_mask[0]
+    view.candidates[0, 1] = 0.0
+    if episode.status[0].can_wait:
+        gap = _next_finish(episode) - measures.references[0].start_gap
+        view.candidates[0, 1] = _clip(gap / problem.total[0].scale)
 
 
 @inner
@@ -222,80 +414,52 @@ def _next_finish(episode: Episode) -> float:
 
 
 @inner
-def _show_candidates(problem: Problem, episode: Episode, view: View) -> None:  # noqa: PLR0915 (a line a feature)
-    duration, tail, options, lanes = problem.duration, problem.tail, episode.options, episode.plan.lanes
-    candidates = view.candidates
-    num_devices = duration.shape[1]
-    queues, queue_limit = episode.queues, episode.status[0].queue_limit
-    slots = min(episode.status[0].num_ready, (candidates.shape[0] - 1) // num_devices)
-
-    least_start, least_finish, least_available = np.inf, np.inf, np.inf
-    for slot in range(slots):
-        task = episode.plan.tasks[slot].ready
-        for device in range(num_devices):
-            if duration[task, device] < np.inf:
-                start = options[task, device].start
-                least_start = min(least_start, start)
-                least_finish = min(least_finish, start + duration[task, device])
-    for device in range(num_devices):
-        least_available = min(least_available, lanes[device].available)
-
-    per_scale = 1.0 / problem.total[0].scale
-    per_rank = 1.0 / problem.total[0].largest_rank
-    per_bound = 1.0 / episode.status[0].bound_unit
-    bound, makespan = episode.status[0].bound, episode.status[0].makespan
-    most_urgent = problem.upward_rank[episode.plan.tasks[0].ready] if slots > 0 else 0.0
-    for slot in range(slots):
-        task = episode.plan.tasks[slot].ready
-        rank, min_duration = problem.upward_rank[task], problem.tasks[task].min_duration
-        best_finish, best_path = np.inf, np.inf
-        for device in range(num_devices):
-            finish = options[task, device].start + duration[task, device]
-            best_finish = min(best_finish, finish)
-            best_path = min(best_path, finish + tail[task, device])
-        for device in range(num_devices):
-            row = 1 + slot * num_devices + device
-            if duration[task, device] == np.inf or queues[device].length > queue_limit:
-                _hide(view, row)
-                continue
-            start = options[task, device].start
-            finish = start + duration[task, device]
-            path = finish + tail[task, device]
-            available = lanes[device].available
-            candidates[row, 1] = (start - least_start) * per_scale
-            candidates[row, 2] = (finish - least_finish) * per_scale
-            candidates[row, 3] = (finish - best_finish) * per_scale
-            candidates[row, 4] = (path - best_path) * per_scale
-            candidates[row, 5] = max(path - bound, 0.0) * per_scale
-            candidates[row, 6] = max(finish - makespan, 0.0) * per_scale
-            candidates[row, 7] = (most_urgent - rank) * per_scale
-            candidates[row, 8] = rank * per_rank
-            candidates[row, 9] = duration[task, device] * per_scale
-            candidates[row, 10] = (duration[task, device] - min_duration) * per_scale
-            candidates[row, 11] = (available - least_available) * per_scale
-            candidates[row, 12] = (start - available) * per_scale
-            candidates[row, 13] = options[task, device].transfer * per_scale
-            candidates[row, 14] = tail[task, device] * per_bound
-            view.candidate_nodes[row, 0] = num_devices + task
-            view.candidate_nodes[row, 1] = device
-            view.action_mask[row] = 1
-    # Clipped all at once, in a form that compiles to vector instructions.
-    shown = view.flat[candidates.shape[1] : candidates.shape[1] * (1 + slots * num_devices)]
-    for i in range(shown.size):
-        value = _HIGH if shown[i] > _HIGH else shown[i]
-        shown[i] = _LOW if value < _LOW else value
-    for row in range(1 + slots * num_devices, 1 + view.mark[0].slots * num_devices):
-        _hide(view, row)
-    view.mark[0].slots = slots
-    view.action_mask[0] = 1 if slots == 0 or episode.status[0].can_wait else 0
-    candidates[0, 0] = view.action_mask[0]
-    candidates[0, 1] = 0.0
-    if episode.status[0].can_wait:
-        candidates[0, 1] = _clip((_next_finish(episode) - least_start) * per_scale)
+def _write_features(measures: Measures, quantities: FloatArray, features: NDArray[np.float32]) -> None:
+    """Writes the candidates of one task, in a form that compiles to vector instructions."""
+    references, factors, lowest = measures.flat_references, measures.flat_factors, measures.lowest
+    for i in range(features.size):
+        value = np.float32((quantities[i] - references[i]) * factors[i])
+        value = lowest[i] if value < lowest[i] else value
+        features[i] = _HIGH if value > _HIGH else value
 
 
 @inner
-def _show_context(problem: Problem, episode: Episode, view: View) -> None:
+def _name_candidates(problem: Problem, episode: Episode, view: View, slot: int, task: int) -> None:
+    """Writes which task and devices a place of the window stands for."""
+    num_devices = problem.duration.shape[1]
+    view.slots[slot] = task
+    for device in range(num_devices):
+        row = 1 + slot * num_devices + device
+        allowed = is_allowed(problem, episode, task, device)
+        view.candidate_nodes[row, 0] = num_devices + task if allowed else view.nodes.shape[0]
+        view.candidate_nodes[row, 1] = device if allowed else view.nodes.shape[0]
+        view.action_mask[row] = 1 if allowed else 0
+
+
+@inner
+def _clear_masked(problem: Problem, view: View, slot: int) -> None:
+    """Takes back the features of candidates that are not allowed."""
+    num_devices = problem.duration.shape[1]
+    for row in range(1 + slot * num_devices, 1 + (slot + 1) * num_devices):
+        if not view.action_mask[row]:
+            view.candidates[row, :] = 0.0
+
+
+@inner
+def _hide(problem: Problem, view: View, slot: int) -> None:
+    """Masks the candidates of a place of the window."""
+    num_devices = problem.duration.shape[1]
+    view.slots[slot] = -1
+    for row in range(1 + slot * num_devices, 1 + (slot + 1) * num_devices):
+        for feature in range(_WIDTH):
+            view.candidates[row, feature] = 0.0
+        view.candidate_nodes[row, 0] = view.nodes.shape[0]
+        view.candidate_nodes[row, 1] = view.nodes.shape[0]
+        view.action_mask[row] = 0
+
+
+@inner
+def _show_context(problem: Problem, episode: Episode, view: View, slots: int) -> None:
     status, total = episode.status[0], problem.total[0]
     unit = status.makespan_unit
     least, largest = np.inf, 0.0
@@ -304,7 +468,7 @@ def _show_context(problem: Problem, episode: Episode, view: View) -> None:
         largest = max(largest, episode.plan.lanes[device].available)
     view.context[0] = status.num_placed / total.num_tasks
     view.context[1] = status.num_ready / total.num_tasks
-    view.context[2] = (status.num_ready - view.mark[0].slots) / total.num_tasks
+    view.context[2] = (status.num_ready - slots) / total.num_tasks
     view.context[3] = _clip(status.makespan / unit)
     view.context[4] = _clip(status.bound / unit)
     view.context[5] = _clip((largest - least) / total.scale)

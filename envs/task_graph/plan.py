@@ -6,16 +6,16 @@ from typing import Any
 
 from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
-from .features import show, view_at
+from .features import Measures, begin_measures, measure, measure_again, measures_at, show, view_at
 from .instance import Problem, problem_at
 from .list_scheduling import earliest_start, insert_ready, place
 from .reward import reward
-from .state import Episode, episode_at
+from .state import Episode, episode_at, touch
 from .world import World, clear_episode, decode, find_inputs, first_allowed, settle_jobs
 
 
 @inner
-def _make_ready(problem: Problem, episode: Episode, task: int) -> None:
+def _make_ready(problem: Problem, episode: Episode, measures: Measures, task: int) -> None:
     """Adds a task to the ready ones, and finds when it could start on each device."""
     find_inputs(problem, episode, task)
     for device in range(problem.duration.shape[1]):
@@ -23,17 +23,19 @@ def _make_ready(problem: Problem, episode: Episode, task: int) -> None:
         option.start = earliest_start(
             episode.plan, device, option.data_ready, problem.duration[task, device], episode.status[0].insertion
         )
+    measure(problem, episode, measures, task)
     insert_ready(episode.plan, episode.status[0].num_ready, problem.upward_rank, task)
     episode.status[0].num_ready += 1
 
 
 @inner
-def _decide(problem: Problem, episode: Episode, task: int, device: int) -> None:
+def _decide(problem: Problem, episode: Episode, measures: Measures, task: int, device: int) -> None:
     """Places a ready task, and brings its successors and the starts that it shifts up to date."""
     status, plan, options = episode.status[0], episode.plan, episode.options
     start = options[task, device].start
     finish = start + problem.duration[task, device]
     place(problem, plan, status.num_placed, task, device, start)
+    touch(episode, task)
     status.num_placed += 1
     status.makespan = max(status.makespan, finish)
     status.bound = max(status.bound, finish + problem.tail[task, device])
@@ -53,33 +55,35 @@ def _decide(problem: Problem, episode: Episode, task: int, device: int) -> None:
         cut = start < option.start + duration and finish > option.start
         if cut or not status.insertion:
             option.start = earliest_start(plan, device, option.data_ready, duration, status.insertion)
+            measure_again(problem, episode, measures, other, device)
     status.num_ready = kept
     for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
         receiver = problem.edges[edge].target
         plan.tasks[receiver].pending -= 1
         if plan.tasks[receiver].pending == 0:
-            _make_ready(problem, episode, receiver)
+            _make_ready(problem, episode, measures, receiver)
 
 
 @inner
 def _begin(world: World, rows: IntArray, insertion: bool) -> None:
     for i in range(rows.size):
         b = rows[i]
-        episode = episode_at(world.state, b)
+        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         clear_episode(problem, episode, world.outcome[b : b + 1])
+        begin_measures(problem, episode, measures)
         status.insertion = insertion
         for task in range(problem.total[0].num_tasks):
             if episode.plan.tasks[task].pending == 0:
-                _make_ready(problem, episode, task)
-        show(problem, episode, view_at(world.shown, b))
+                _make_ready(problem, episode, measures, task)
+        show(problem, episode, measures, view_at(world.shown, b))
 
 
 @inner
 def _advance(world: World, actions: IntArray, reward_code: int) -> None:
     for b in range(actions.size):
-        episode = episode_at(world.state, b)
+        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         outcome = world.outcome[b]
@@ -91,7 +95,7 @@ def _advance(world: World, actions: IntArray, reward_code: int) -> None:
                 outcome.invalid_action = True
                 task, device = first_allowed(problem, episode)
             bound_before = status.bound
-            _decide(problem, episode, task, device)
+            _decide(problem, episode, measures, task, device)
             outcome.terminated = status.num_placed == problem.total[0].num_tasks
             outcome.reward = reward(
                 reward_code, bound_before, status.bound, status.makespan, outcome.terminated, status.makespan_unit
@@ -100,7 +104,7 @@ def _advance(world: World, actions: IntArray, reward_code: int) -> None:
             outcome.episode_length += 1
             if outcome.terminated:
                 settle_jobs(world, b)
-        show(problem, episode, view_at(world.shown, b))
+        show(problem, episode, measures, view_at(world.shown, b))
 
 
 @handle_kernel

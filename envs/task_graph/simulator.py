@@ -16,13 +16,13 @@ from ...workloads.generators import DrawnGraphs, GraphSource
 from ...workloads.task_graph import IntArray, TaskGraph
 from ..core.simulator import Arrays, Simulator, observation_space
 from . import dispatch, plan
-from .features import MARK, SCHEMA, View
+from .features import MARK, SCHEMA, Measures, View
 from .instance import Instance, Instances
 from .list_scheduling import Draft, prepare
 from .noise import draw_slowdowns
 from .schedule import Schedule
 from .state import State
-from .world import World, show_rows
+from .world import World, resume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,14 +101,18 @@ class TaskGraphSimulator(Simulator):
         self._drawn_seed = np.full(self._num_drawn, -1, np.int64)
         self._given: dict[int, Instance] = {}
         self.state = State.empty(num_envs, workload.max_tasks, num_devices, workload.max_jobs)
+        self._measures = Measures.empty(num_envs, workload.max_tasks, num_devices)
         self._draft = Draft.empty(workload.max_tasks, num_devices)
-        self._views = [self._view(buffer) for buffer in self.buffers]
-        self._handles = [hold(World(self.instances, self.state, self.outcome, view)) for view in self._views]
+        self._views = [self._view(buffer, window) for buffer in self.buffers]
+        self._handles = [
+            hold(World(self.instances, self.state, self._measures, self.outcome, view)) for view in self._views
+        ]
 
-    def _view(self, buffer: Arrays) -> View:
+    def _view(self, buffer: Arrays, window: int) -> View:
         mark = np.zeros(self.num_envs, MARK)
         mark["episode"] = -1
-        return View(**buffer, flat=buffer["candidates"].reshape(self.num_envs, -1), mark=mark)
+        slots = np.full((self.num_envs, window), -1)
+        return View(**buffer, flat=buffer["candidates"].reshape(self.num_envs, -1), slots=slots, mark=mark)
 
     def _begin(self, rows: IntArray, instances: Sequence[Any] | None) -> None:
         if instances is None:
@@ -230,7 +234,7 @@ class TaskGraphSimulator(Simulator):
             array[...] = arrays[name]
         for view in self._views:
             view.mark["episode"] = -1
-        show_rows(self.handle, rows)
+        resume(self.handle, rows)
 
     def metrics(self, rows: IntArray) -> dict[str, NDArray[np.float64]]:
         """Returns what the docstring of the environments lists, in seconds; of the jobs once an episode is over."""

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...compilation import inner
-from ...workloads.task_graph import FloatArray
-from .instance import Records
+from ...workloads.task_graph import FloatArray, IntArray
+from .instance import Problem, Records
 from .list_scheduling import DECISION, INTERVAL, LANE, Plan
 
 STATUS = np.dtype(
@@ -18,6 +18,7 @@ STATUS = np.dtype(
         ("insertion", np.bool_),  # whether tasks may go into gaps
         ("num_placed", np.int64),  # decided tasks
         ("num_ready", np.int64),  # tasks that can be decided
+        ("num_touched", np.int64),  # changes so far, see touched
         ("num_finished", np.int64),  # Dispatch: tasks that have run
         ("num_arriving", np.int64),  # Dispatch: tasks without predecessors that are not released at 0
         ("num_arrived", np.int64),  # Dispatch: how many of them are released
@@ -73,11 +74,14 @@ class State(NamedTuple):
     options: Records  # (B, T, P) of OPTION
     runs: Records  # (B, T) of RUN
     queues: Records  # (B, P) of QUEUE
+    touched: IntArray  # (B, 2 T) tasks in the order in which they were decided or finished
     job_finish: FloatArray  # (B, J) seconds, known at the end
 
     @classmethod
     def empty(cls, num_envs: int, num_tasks: int, num_devices: int, num_jobs: int) -> State:
         """Returns room for B episodes."""
+        queues = np.zeros((num_envs, num_devices), QUEUE)
+        queues["head"] = -1
         return cls(
             status=np.zeros(num_envs, STATUS),
             tasks=np.zeros((num_envs, num_tasks), DECISION),
@@ -85,7 +89,8 @@ class State(NamedTuple):
             lanes=np.zeros((num_envs, num_devices), LANE),
             options=np.zeros((num_envs, num_tasks, num_devices), OPTION),
             runs=np.zeros((num_envs, num_tasks), RUN),
-            queues=np.zeros((num_envs, num_devices), QUEUE),
+            queues=queues,
+            touched=np.zeros((num_envs, 2 * num_tasks), np.int64),
             job_finish=np.zeros((num_envs, num_jobs)),
         )
 
@@ -98,6 +103,7 @@ class Episode(NamedTuple):
     options: Records  # (T, P)
     runs: Records  # (T,)
     queues: Records  # (P,)
+    touched: IntArray  # (2 T,)
 
 
 @inner
@@ -109,4 +115,24 @@ def episode_at(state: State, b: int) -> Any:
         state.options[b],
         state.runs[b],
         state.queues[b],
+        state.touched[b],
     )
+
+
+@inner
+def is_open(episode: Episode, device: int) -> bool:
+    """Whether a device takes one more task."""
+    return bool(episode.queues[device].length <= episode.status[0].queue_limit)
+
+
+@inner
+def is_allowed(problem: Problem, episode: Episode, task: int, device: int) -> bool:
+    """Whether a ready task may be given to a device."""
+    return bool(problem.duration[task, device] < np.inf and is_open(episode, device))
+
+
+@inner
+def touch(episode: Episode, task: int) -> None:
+    """Notes that a task has been decided or has finished."""
+    episode.touched[episode.status[0].num_touched] = task
+    episode.status[0].num_touched += 1

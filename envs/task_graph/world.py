@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
-from .features import View, show, view_at
+from .features import Measures, View, begin_measures, measure, measures_at, show, view_at
 from .instance import Instances, Problem, Records, problem_at
 from .list_scheduling import clear
 from .ranks import transfer_time
-from .state import Episode, State, episode_at
+from .state import Episode, State, episode_at, is_allowed
 
 
 class World(NamedTuple):
@@ -20,6 +18,7 @@ class World(NamedTuple):
 
     instances: Instances
     state: State
+    measures: Measures
     outcome: Records  # (B,) of OUTCOME
     shown: View
 
@@ -37,6 +36,7 @@ def clear_episode(problem: Problem, episode: Episode, outcome: Records) -> None:
     status.serial += 1
     status.num_placed = 0
     status.num_ready = 0
+    status.num_touched = 0
     status.makespan = 0.0
     status.bound = total.lower_bound
     status.makespan_unit = total.heft_makespan if total.heft_makespan > 0.0 else 1.0
@@ -85,18 +85,6 @@ def find_inputs(problem: Problem, episode: Episode, task: int) -> None:
 
 
 @inner
-def is_open(episode: Episode, device: int) -> bool:
-    """Whether a device takes one more task."""
-    return bool(episode.queues[device].length <= episode.status[0].queue_limit)
-
-
-@inner
-def is_allowed(problem: Problem, episode: Episode, task: int, device: int) -> bool:
-    """Whether a ready task may be given to a device."""
-    return bool(problem.duration[task, device] < np.inf and is_open(episode, device))
-
-
-@inner
 def decode(problem: Problem, episode: Episode, num_candidates: int, action: int) -> tuple[int, int]:
     """Returns the (task, device) that an action means, or (-1, -1) if it means none that is allowed.
 
@@ -137,13 +125,18 @@ def first_allowed(problem: Problem, episode: Episode) -> tuple[int, int]:
 
 
 @inner
-def _show_rows(world: World, rows: IntArray) -> None:
+def _resume(world: World, rows: IntArray) -> None:
     for i in range(rows.size):
-        episode = episode_at(world.state, rows[i])
-        show(problem_at(world.instances, episode.status[0].slot), episode, view_at(world.shown, rows[i]))
+        b = rows[i]
+        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
+        problem = problem_at(world.instances, episode.status[0].slot)
+        begin_measures(problem, episode, measures)
+        for position in range(episode.status[0].num_ready):
+            measure(problem, episode, measures, episode.plan.tasks[position].ready)
+        show(problem, episode, measures, view_at(world.shown, b))
 
 
 @handle_kernel
-def show_rows(handle: Any, rows: IntArray) -> None:
-    """Brings the observation of some episodes up to date."""
-    _show_rows(handle.value, rows)
+def resume(handle: Any, rows: IntArray) -> None:
+    """Shows episodes whose state was loaded."""
+    _resume(handle.value, rows)

@@ -70,7 +70,7 @@ def kernel(function: Function) -> Function:
 
 def inner(function: Function) -> Function:
     """Compiles a function that only kernels call: like a kernel, but without its wrapper for Python."""
-    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, forceinline=True)
 
 
 def handle_kernel(function: Function) -> Function:

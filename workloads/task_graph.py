@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import networkx as nx
@@ -109,6 +110,11 @@ def has_cycle(num_tasks: int, source: IntArray, target: IntArray) -> bool:
     return bool(_count_removable(source, target, pending[:-1], begin, stack) < num_tasks)
 
 
+@lru_cache
+def _one_of_each(kinds: tuple[str, ...]) -> Platform:
+    return Platform.fully_connected("one-of-each-kind", kinds)
+
+
 @dataclass(frozen=True, eq=False)
 class TaskGraph:
     """A directed acyclic graph of tasks. Construction validates it, and makes the arrays read-only.
@@ -192,7 +198,7 @@ class TaskGraph:
 
     def default_platform(self) -> Platform:
         """Returns one device of each kind, joined at 1 byte/s: data volumes read as transfer times."""
-        return Platform.fully_connected(f"one-of-each-kind-of-{self.name}", self.kinds)
+        return _one_of_each(self.kinds)
 
     def _set(self, field: str, value: Any) -> None:
         if isinstance(value, np.ndarray):

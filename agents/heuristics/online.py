@@ -15,8 +15,8 @@ from ...envs import Simulator
 from ...envs.core.simulator import Arrays
 from ...envs.task_graph.instance import Problem, problem_at
 from ...envs.task_graph.simulator import TaskGraphSimulator
-from ...envs.task_graph.state import Episode, episode_at
-from ...envs.task_graph.world import World, is_allowed
+from ...envs.task_graph.state import Episode, episode_at, is_allowed
+from ...envs.task_graph.world import World
 from ...errors import HetgymError
 from ...workloads.task_graph import FloatArray
 from ..policy import Actions

@@ -14,8 +14,8 @@ from ...envs.task_graph.instance import Instance, Problem, Records, problem_at
 from ...envs.task_graph.list_scheduling import Draft, clear, continue_by_priority
 from ...envs.task_graph.schedule import Schedule
 from ...envs.task_graph.simulator import TaskGraphSimulator
-from ...envs.task_graph.state import Episode, episode_at
-from ...envs.task_graph.world import World, is_allowed
+from ...envs.task_graph.state import Episode, episode_at, is_allowed
+from ...envs.task_graph.world import World
 from ...errors import HetgymError
 from ...workloads import TaskGraph
 from ...workloads.task_graph import FloatArray, IntArray

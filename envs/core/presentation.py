@@ -36,6 +36,7 @@ class Presentation:
         if mode not in ("dict", "flat"):
             raise unknown_name("observation", mode, ["dict", "flat"])
         self._simulator = simulator
+        self._first = {id(buffer): rows_of(buffer, 0) for buffer in simulator.buffers}
         self._flat: dict[int, tuple[NDArray[np.float32], list[tuple[NDArray[np.float32], NDArray[Any]]]]] = {}
         self.single_space: spaces.Space[Any] = simulator.single_observation_space
         if mode == "flat":
@@ -52,6 +53,19 @@ class Presentation:
         for part, array in parts:
             part[...] = array
         return flat
+
+    def first(self) -> Any:
+        """Returns the live arrays of the first environment, valid for one further step."""
+        if self._flat:
+            return self.batch()[0]  # type: ignore[index]
+        return self._first[id(self._simulator.observation)].copy()
+
+
+def each_row(batch: Batch) -> list[Any]:
+    """Returns the environments' observations one by one, live."""
+    if isinstance(batch, dict):
+        return [dict(zip(batch, rows, strict=True)) for rows in zip(*batch.values(), strict=True)]
+    return list(batch)
 
 
 def rows_of(batch: Batch, rows: Any) -> Any:

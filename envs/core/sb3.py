@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from .presentation import Presentation, rows_of
+from .presentation import Presentation, each_row, rows_of
 from .simulator import Simulator
 from .single import SEED_LIMIT, given_instance, picture
 
@@ -72,18 +72,26 @@ class SB3VecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Takes one decision in every environment; ended episodes are followed by the next."""
         simulator = self.simulator
-        simulator.step(self._actions)
+        noteworthy = simulator.step(self._actions)
         outcome = simulator.outcome
         reward, done = outcome["reward"].astype(np.float32), outcome["terminated"].copy()
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        if noteworthy:
+            self._note(infos)
+            simulator.restart(np.flatnonzero(done))
+        return self._presentation.batch(), reward, done, infos
+
+    def _note(self, infos: list[dict[str, Any]]) -> None:
+        """Writes down what was not allowed, and what has ended."""
+        simulator, outcome = self.simulator, self.simulator.outcome
         for row in np.flatnonzero(outcome["invalid_action"]).tolist():
             infos[row]["invalid_action"] = True
-        if done.any():
-            rows = np.flatnonzero(done)
-            final, metrics = rows_of(self._presentation.batch(), rows), simulator.metrics(rows)
+        rows = np.flatnonzero(outcome["terminated"])
+        if rows.size:
+            final, metrics = each_row(rows_of(self._presentation.batch(), rows)), simulator.metrics(rows)
             for position, row in enumerate(rows.tolist()):
                 infos[row] |= {
-                    "terminal_observation": rows_of(final, position),
+                    "terminal_observation": final[position],
                     "TimeLimit.truncated": False,
                     "metrics": {name: float(values[position]) for name, values in metrics.items()},
                     "episode": {
@@ -91,8 +99,6 @@ class SB3VecEnv(VecEnv):
                         "l": int(outcome["episode_length"][row]),
                     },
                 }
-            simulator.restart(rows)
-        return self._presentation.batch(), reward, done, infos
 
     def close(self) -> None:
         """Does nothing: there is nothing to close."""

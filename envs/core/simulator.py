@@ -192,8 +192,10 @@ class Simulator(ABC):
         self.episodes[rows] += 1
         self._begin(rows, None)
 
-    def step(self, actions: NDArray[np.int64]) -> None:
+    def step(self, actions: NDArray[np.int64]) -> int:
         """Takes one decision in every environment whose episode goes on.
+
+        Returns how many episodes have ended or were asked for what is not allowed.
 
         Args:
             actions: int64 (B,), candidates, or what the family's ``name_action`` returned.
@@ -209,7 +211,7 @@ class Simulator(ABC):
         if not self._begun:
             raise HetgymError("step: no episode has begun; call reset first")
         self._current = 1 - self._current
-        self._advance(actions.astype(np.int64, copy=False))
+        return self._advance(actions.astype(np.int64, copy=False))
 
     @abstractmethod
     def _accept(self, instances: Sequence[Any] | None) -> Sequence[Any] | None:
@@ -220,8 +222,8 @@ class Simulator(ABC):
         """Begins the episodes that ``seeds`` and ``episodes`` name, and shows them in the current buffer."""
 
     @abstractmethod
-    def _advance(self, actions: NDArray[np.int64]) -> None:
-        """Takes the decisions, fills ``outcome`` and shows the result in the current buffer."""
+    def _advance(self, actions: NDArray[np.int64]) -> int:
+        """Takes the decisions, fills ``outcome``, shows the result in the current buffer; returns what `step` does."""
 
     @abstractmethod
     def state_arrays(self) -> Mapping[str, NDArray[Any]]:

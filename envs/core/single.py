@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ...errors import HetgymError, unknown_name
-from .presentation import Presentation, copy_of, rows_of
+from .presentation import Presentation, copy_of
 from .scenario import Scenario, load_scenario
 from .simulator import Simulator
 
@@ -51,7 +51,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         self.action_space = spaces.Discrete(self.simulator.num_candidates)
 
     def _observation(self) -> Any:
-        observation = rows_of(self._presentation.batch(), 0)
+        observation = self._presentation.first()
         return copy_of(observation) if self._copy else observation
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -75,15 +75,17 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         """Takes one decision; a masked action executes the lowest-index allowed one."""
         simulator = self.simulator
         self._actions[0] = action
-        simulator.step(self._actions)
-        outcome = simulator.outcome
-        terminated = bool(outcome["terminated"][0])
+        noteworthy = simulator.step(self._actions)
+        outcome = simulator.outcome[0]
+        terminated = False
         info: dict[str, Any] = {}
-        if outcome["invalid_action"][0]:
-            info["invalid_action"] = True
-        if terminated:
-            info["metrics"] = simulator.metrics_of(0)
-        return self._observation(), float(outcome["reward"][0]), terminated, False, info
+        if noteworthy:
+            terminated = bool(outcome["terminated"])
+            if outcome["invalid_action"]:
+                info["invalid_action"] = True
+            if terminated:
+                info["metrics"] = simulator.metrics_of(0)
+        return self._observation(), float(outcome["reward"]), terminated, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Returns what is allowed now, bool (A,), as sb3-contrib asks for it."""

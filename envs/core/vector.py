@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from ...errors import HetgymError
-from .presentation import Presentation, copy_of, rows_of
+from .presentation import Presentation, copy_of, each_row, rows_of
 from .scenario import Scenario, load_scenario
 from .simulator import Simulator
 from .single import SEED_LIMIT, check_render_mode, given_instance, picture
@@ -96,11 +96,11 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Takes one decision in every environment."""
         simulator = self.simulator
-        simulator.step(actions)
+        noteworthy = simulator.step(actions)
         outcome = simulator.outcome
         reward, terminated = outcome["reward"].copy(), outcome["terminated"].copy()
         infos: dict[str, Any] = {}
-        if terminated.any() or outcome["invalid_action"].any():
+        if noteworthy:
             infos = self._infos(terminated)
             simulator.restart(np.flatnonzero(terminated))
         return self._observation(), reward, terminated, np.zeros(self.num_envs, np.bool_), infos
@@ -114,8 +114,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
             return infos
         final = rows_of(self._presentation.batch(), rows)
         final_obs = np.full(self.num_envs, None, object)
-        for position, row in enumerate(rows.tolist()):
-            final_obs[row] = rows_of(final, position)
+        for row, observation in zip(rows.tolist(), each_row(final), strict=True):
+            final_obs[row] = observation
         metrics: dict[str, Any] = {}
         for name, values in self.simulator.metrics(rows).items():
             spread = np.zeros(self.num_envs)

@@ -8,12 +8,12 @@ import numpy as np
 
 from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
-from .features import Measures, begin_measures, measure, measure_again, measures_at, show, view_at
+from .features import Measures, find_best, measure, measure_start, measures_at, show, view_at
 from .instance import Problem, problem_at
 from .list_scheduling import insert_ready
 from .reward import reward
 from .state import Episode, episode_at, touch
-from .world import World, clear_episode, decode, find_inputs, first_allowed, settle_jobs
+from .world import NOTHING, World, clear_episode, decode, find_inputs, first_allowed, settle_jobs
 
 
 @inner
@@ -154,13 +154,16 @@ def _expect(problem: Problem, episode: Episode, measures: Measures) -> None:
         status.makespan = max(status.makespan, plan.lanes[device].available)
     for position in range(status.num_ready):
         task = plan.tasks[position].ready
+        path = np.inf
         for device in range(problem.duration.shape[1]):
             option = episode.options[task, device]
             start = max(option.data_ready, plan.lanes[device].available)
+            path = min(path, start + problem.duration[task, device] + problem.tail[task, device])
             if start != option.start:
                 option.start = start
-                measure_again(problem, episode, measures, task, device)
-        status.bound = max(status.bound, measures.best[task].path)
+                measure_start(problem, episode, measures, task, device)
+        find_best(problem, measures, task)
+        status.bound = max(status.bound, path)
 
 
 @inner
@@ -188,7 +191,6 @@ def _begin(world: World, rows: IntArray, queue_limit: int) -> None:
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         clear_episode(problem, episode, world.outcome[b : b + 1])
-        begin_measures(problem, episode, measures)
         status.queue_limit = queue_limit
         status.num_finished = 0
         status.num_arriving = 0
@@ -205,23 +207,25 @@ def _begin(world: World, rows: IntArray, queue_limit: int) -> None:
                 else:
                     _make_ready(problem, episode, measures, task)
         _run_on(problem, episode, measures)
-        show(problem, episode, measures, view_at(world.shown, b))
 
 
 @inner
-def _advance(world: World, actions: IntArray, reward_code: int) -> None:
-    for b in range(actions.size):
+def _advance(world: World, rows: IntArray, actions: IntArray, reward_code: int) -> int:
+    noteworthy = 0
+    for i in range(rows.size):
+        b = rows[i]
         episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         outcome = world.outcome[b]
-        outcome.reward = 0.0
-        outcome.invalid_action = False
-        if status.num_finished < problem.total[0].num_tasks:
+        if actions[i] != NOTHING:
+            outcome.reward = 0.0
+            outcome.invalid_action = False
+        if actions[i] != NOTHING and status.num_finished < problem.total[0].num_tasks:
             bound_before = status.bound
-            task, device = decode(problem, episode, world.shown.candidates.shape[1], actions[b])
+            task, device = decode(problem, episode, world.shown.candidates.shape[1], actions[i])
             wait = task < 0 and status.can_wait
-            outcome.invalid_action = task < 0 and not (wait and actions[b] == 0)
+            outcome.invalid_action = task < 0 and not (wait and actions[i] == 0)
             if wait:
                 _pass_time(problem, episode, measures)
             else:
@@ -238,11 +242,13 @@ def _advance(world: World, actions: IntArray, reward_code: int) -> None:
             if outcome.terminated:
                 settle_jobs(world, b)
         show(problem, episode, measures, view_at(world.shown, b))
+        noteworthy += outcome.terminated or outcome.invalid_action
+    return noteworthy
 
 
 @handle_kernel
 def begin(handle: Any, rows: IntArray, queue_limit: int) -> None:
-    """Begins episodes on the instances that ``slot`` names with the slowdowns in ``runs``, and shows them.
+    """Begins episodes on the instances that ``slot`` names with the slowdowns in ``runs``.
 
     Args:
         handle: Of a `World`.
@@ -253,12 +259,16 @@ def begin(handle: Any, rows: IntArray, queue_limit: int) -> None:
 
 
 @handle_kernel
-def advance(handle: Any, actions: IntArray, reward_code: int) -> None:
-    """Takes one decision in every episode that goes on, lets time pass, and shows the result.
+def advance(handle: Any, rows: IntArray, actions: IntArray, reward_code: int) -> int:
+    """Takes one decision in each of some episodes that goes on, lets time pass, and shows the result.
 
     Args:
         handle: Of a `World`.
-        actions: int64 (B,).
+        rows: int64, which episodes.
+        actions: int64, one for each of them; `NOTHING` only shows how it stands.
         reward_code: Place in `REWARDS`.
+
+    Returns:
+        How many of them have ended or were asked for what is not allowed.
     """
-    _advance(handle.value, actions, reward_code)
+    return _advance(handle.value, rows, actions, reward_code)

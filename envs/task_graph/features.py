@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compilation import inner
-from ...workloads.task_graph import FloatArray, IntArray
+from ...workloads.task_graph import IntArray
 from ..core.simulator import CLIP, Feature, ObservationSchema
 from .instance import Problem, Records
 from .state import Episode, is_allowed, is_open
@@ -70,14 +70,14 @@ SCHEMA = ObservationSchema(
 """Nodes are the P devices, then the tasks; a candidate speaks of its task and its device."""
 
 
-QUANTITY = np.dtype([(feature.name, np.float64) for feature in SCHEMA.candidates], align=True)
-"""A number of seconds for each feature of a candidate, which is (quantity - reference) * factor."""
+QUANTITY = np.dtype([(feature.name, np.float32) for feature in SCHEMA.candidates])
+"""A number for each feature of a candidate, in the feature's unit; the feature is its distance from a reference."""
 
 BEST = np.dtype(
     [
-        ("start", np.float64),  # seconds, the least over the devices that can run the task
-        ("finish", np.float64),  # seconds, likewise
-        ("path", np.float64),  # seconds, likewise: finish + optimistic cost
+        ("start", np.float32),  # over scale, the least over the devices that can run the task
+        ("finish", np.float32),  # likewise
+        ("path", np.float32),  # likewise: finish + optimistic cost
         ("partial", np.bool_),  # whether some device cannot run the task
     ],
     align=True,
@@ -91,35 +91,30 @@ _HIGH = np.float32(CLIP)
 class Measures(NamedTuple):
     """What the features of the candidates are made of, kept from step to step. It follows from the state.
 
-    A ready task's quantities are written by `measure`, and again by `measure_again` where its start has moved; the
-    references are the same for all tasks. The flat arrays are the ones above them once more, row after row.
+    A ready task's quantities are written by `measure`, and again by `measure_start` where its start has moved. The
+    flat arrays are the records once more, row after row: the features of a task's candidates are one subtraction.
     """
 
     quantities: Records  # (B, T, P) of QUANTITY
-    factors: Records  # (B, P) of QUANTITY, per second
-    references: Records  # (P,) of QUANTITY, those of the episode at hand
+    references: Records  # (P,) of QUANTITY, those of the task at hand
     best: Records  # (B, T) of BEST
-    flat_quantities: FloatArray  # (B, T, P * Fc)
-    flat_factors: FloatArray  # (B, P * Fc)
-    flat_references: FloatArray  # (P * Fc,)
+    flat_quantities: NDArray[np.float32]  # (B, T, P * Fc)
+    flat_references: NDArray[np.float32]  # (P * Fc,)
     lowest: NDArray[np.float32]  # (P * Fc,) least value of each feature
 
     @classmethod
     def empty(cls, num_envs: int, num_tasks: int, num_devices: int) -> Measures:
         """Returns room for B episodes."""
         quantities = np.zeros((num_envs, num_tasks, num_devices), QUANTITY)
-        factors, references = np.zeros((num_envs, num_devices), QUANTITY), np.zeros(num_devices, QUANTITY)
+        references = np.zeros(num_devices, QUANTITY)
         increase = [feature.name.endswith("_increase") for feature in SCHEMA.candidates]
-        lowest = np.where(increase, 0.0, -CLIP).astype(np.float32)
         return cls(
             quantities=quantities,
-            factors=factors,
             references=references,
             best=np.zeros((num_envs, num_tasks), BEST),
-            flat_quantities=quantities.view(np.float64).reshape(num_envs, num_tasks, -1),
-            flat_factors=factors.view(np.float64),
-            flat_references=references.view(np.float64),
-            lowest=np.tile(lowest, num_devices),
+            flat_quantities=quantities.view(np.float32).reshape(num_envs, num_tasks, -1),
+            flat_references=references.view(np.float32),
+            lowest=np.tile(np.where(increase, 0.0, -CLIP).astype(np.float32), num_devices),
         )
 
 
@@ -128,76 +123,62 @@ def measures_at(measures: Measures, b: int) -> Any:
     """Returns one episode's rows."""
     return Measures(
         measures.quantities[b],
-        measures.factors[b],
         measures.references,
         measures.best[b],
         measures.flat_quantities[b],
-        measures.flat_factors[b],
         measures.flat_references,
         measures.lowest,
     )
 
 
 @inner
-def begin_measures(problem: Problem, episode: Episode, measures: Measures) -> None:
-    """Sets the units of an episode that begins."""
-    for device in range(problem.duration.shape[1]):
-        for feature in range(1, _WIDTH):
-            measures.flat_factors[device * _WIDTH + feature] = 1.0 / problem.total[0].scale
-        measures.factors[device].rank = 1.0 / problem.total[0].largest_rank
-        measures.factors[device].optimistic_cost = 1.0 / episode.status[0].bound_unit
-
-
-@inner
 def measure(problem: Problem, episode: Episode, measures: Measures, task: int) -> None:
     """Writes the quantities of a task that has become ready."""
+    per_scale = problem.total[0].per_scale
+    per_bound = 1.0 / episode.status[0].bound_unit
+    rank, least = problem.upward_rank[task], problem.tasks[task].min_duration
     measures.best[task].partial = False
     for device in range(problem.duration.shape[1]):
         quantity = measures.quantities[task, device]
-        quantity.rank_gap = -problem.upward_rank[task]
-        quantity.rank = problem.upward_rank[task]
-        quantity.duration = problem.duration[task, device]
-        quantity.duration_gap = problem.duration[task, device] - problem.tasks[task].min_duration
-        quantity.transfer = episode.options[task, device].transfer
-        quantity.optimistic_cost = problem.tail[task, device]
-        _measure_start(problem, episode, measures, task, device)
+        quantity.rank_gap = -rank * per_scale
+        quantity.rank = rank / problem.total[0].largest_rank
+        quantity.duration = problem.duration[task, device] * per_scale
+        quantity.duration_gap = (problem.duration[task, device] - least) * per_scale
+        quantity.transfer = episode.options[task, device].transfer * per_scale
+        quantity.optimistic_cost = problem.tail[task, device] * per_bound
         if problem.duration[task, device] == np.inf:
             measures.best[task].partial = True
-    _compare_devices(problem, measures, task)
+        measure_start(problem, episode, measures, task, device)
+    find_best(problem, measures, task)
 
 
 @inner
-def measure_again(problem: Problem, episode: Episode, measures: Measures, task: int, device: int) -> None:
-    """Writes the quantities of a ready task whose start on a device has moved."""
-    _measure_start(problem, episode, measures, task, device)
-    _compare_devices(problem, measures, task)
-
-
-@inner
-def _measure_start(problem: Problem, episode: Episode, measures: Measures, task: int, device: int) -> None:
+def measure_start(problem: Problem, episode: Episode, measures: Measures, task: int, device: int) -> None:
+    """Writes what depends on the start of a ready task on a device; `find_best` is to follow."""
     quantity = measures.quantities[task, device]
+    per_scale = problem.total[0].per_scale
     start = episode.options[task, device].start
     finish = start + problem.duration[task, device]
-    quantity.start_gap = start
-    quantity.idle = start
-    quantity.finish_gap = finish
-    quantity.makespan_increase = finish
-    quantity.bound_increase = finish + problem.tail[task, device]
+    path = (finish + problem.tail[task, device]) * per_scale
+    quantity.start_gap = start * per_scale
+    quantity.idle = start * per_scale
+    quantity.finish_gap = finish * per_scale
+    quantity.device_gap = finish * per_scale
+    quantity.makespan_increase = finish * per_scale
+    quantity.path_gap = path
+    quantity.bound_increase = path
 
 
 @inner
-def _compare_devices(problem: Problem, measures: Measures, task: int) -> None:
-    """Finds the best that a task can get, and how far each device is from it."""
-    quantities = measures.quantities
-    start, finish, path = np.inf, np.inf, np.inf
+def find_best(problem: Problem, measures: Measures, task: int) -> None:
+    """Finds the best that a ready task can get."""
+    start, finish, path = np.float32(np.inf), np.float32(np.inf), np.float32(np.inf)
     for device in range(problem.duration.shape[1]):
+        quantity = measures.quantities[task, device]
         if problem.duration[task, device] < np.inf:
-            start = min(start, quantities[task, device].start_gap)
-            finish = min(finish, quantities[task, device].finish_gap)
-            path = min(path, quantities[task, device].bound_increase)
-    for device in range(problem.duration.shape[1]):
-        quantities[task, device].device_gap = quantities[task, device].finish_gap - finish
-        quantities[task, device].path_gap = quantities[task, device].bound_increase - path
+            start = min(start, quantity.start_gap)
+            finish = min(finish, quantity.finish_gap)
+            path = min(path, quantity.path_gap)
     measures.best[task].start = start
     measures.best[task].finish = finish
     measures.best[task].path = path
@@ -279,7 +260,7 @@ def _show_graph(problem: Problem, view: View) -> None:
     """Writes what stays the same during an episode, and masks all candidates."""
     num_tasks, num_edges = problem.total[0].num_tasks, problem.total[0].num_edges
     num_devices = problem.duration.shape[1]
-    per_scale = 1.0 / problem.total[0].scale
+    per_scale = problem.total[0].per_scale
     view.counts[0] = num_devices + num_tasks
     view.counts[1] = num_edges
     view.nodes[:] = 0.0
@@ -320,10 +301,9 @@ def _show_task(problem: Problem, episode: Episode, view: View, task: int) -> Non
     decision = episode.plan.tasks[task]
     node = problem.duration.shape[1] + task
     placed = decision.device >= 0
-    predecessors = problem.tasks[task + 1].in_begin - problem.tasks[task].in_begin
     view.nodes[node, 2] = 1.0 if decision.pending == 0 and not placed else 0.0
     view.nodes[node, 3] = 1.0 if placed else 0.0
-    view.nodes[node, 7] = decision.pending / max(predecessors, 1)
+    view.nodes[node, 7] = decision.pending * problem.tasks[task].per_predecessor
     view.nodes[node, 8] = _clip(decision.finish / episode.status[0].makespan_unit) if placed else 0.0
 
 
@@ -342,38 +322,45 @@ def _show_devices(problem: Problem, episode: Episode, view: View) -> None:
 
 @inner
 def _set_references(problem: Problem, episode: Episode, measures: Measures, slots: int) -> None:
-    """Sets what is subtracted from the quantities of the ready tasks in the window."""
-    lanes, best = episode.plan.lanes, measures.best
-    least_start, least_finish, least_available = np.inf, np.inf, np.inf
+    """Sets what is subtracted from the quantities of all ready tasks in the window."""
+    status, lanes, ready = episode.status[0], episode.plan.lanes, episode.plan.tasks
+    per_scale = problem.total[0].per_scale
+    least_start, least_finish, least_available = np.float32(np.inf), np.float32(np.inf), np.inf
     for slot in range(slots):
-        task = episode.plan.tasks[slot].ready
-        least_start = min(least_start, best[task].start)
-        least_finish = min(least_finish, best[task].finish)
+        best = measures.best[ready[slot].ready]
+        least_start = min(least_start, best.start)
+        least_finish = min(least_finish, best.finish)
     for device in range(lanes.size):
         least_available = min(least_available, lanes[device].available)
-    most_urgent = problem.upward_rank[episode.plan.tasks[0].ready] if slots > 0 else 0.0
+    most_urgent = problem.upward_rank[ready[0].ready] if slots > 0 else 0.0
     for device in range(lanes.size):
         reference = measures.references[device]
         reference.start_gap = least_start
         reference.finish_gap = least_finish
-        reference.bound_increase = episode.status[0].bound
-        reference.makespan_increase = episode.status[0].makespan
-        reference.rank_gap = -most_urgent
-        reference.queue = least_available - lanes[device].available
-        reference.idle = lanes[device].available
+        reference.bound_increase = status.bound * per_scale
+        reference.makespan_increase = status.makespan * per_scale
+        reference.rank_gap = -most_urgent * per_scale
+        reference.queue = (least_available - lanes[device].available) * per_scale
+        reference.idle = lanes[device].available * per_scale
 
 
 @inner
 def _show_candidates(problem: Problem, episode: Episode, measures: Measures, view: View, slots: int) -> None:
-    width = problem.duration.shape[1] * _WIDTH
+    num_devices = problem.duration.shape[1]
+    width = num_devices * _WIDTH
     all_open = _all_open(episode)
+    same_open = all_open and view.mark[0].all_open
     for slot in range(slots):
         task = episode.plan.tasks[slot].ready
-        if view.slots[slot] != task or not (all_open and view.mark[0].all_open):
+        if view.slots[slot] != task or not same_open:
             _name_candidates(problem, episode, view, slot, task)
+        best = measures.best[task]
+        for device in range(num_devices):
+            measures.references[device].device_gap = best.finish
+            measures.references[device].path_gap = best.path
         begin = _WIDTH + slot * width
         _write_features(measures, measures.flat_quantities[task], view.flat[begin : begin + width])
-        if measures.best[task].partial or not all_open:
+        if best.partial or not all_open:
             _clear_masked(problem, view, slot)
     view.mark[0].all_open = all_open
     for slot in range(slots, view.slots.size):
@@ -398,8 +385,8 @@ def _show_wait(problem: Problem, episode: Episode, measures: Measures, view: Vie
     view.candidates[0, 0] = view.action_mask[0]
     view.candidates[0, 1] = 0.0
     if episode.status[0].can_wait:
-        gap = _next_finish(episode) - measures.references[0].start_gap
-        view.candidates[0, 1] = _clip(gap / problem.total[0].scale)
+        next_finish = _next_finish(episode) * problem.total[0].per_scale
+        view.candidates[0, 1] = _clip(next_finish - measures.references[0].start_gap)
 
 
 @inner
@@ -414,11 +401,11 @@ def _next_finish(episode: Episode) -> float:
 
 
 @inner
-def _write_features(measures: Measures, quantities: FloatArray, features: NDArray[np.float32]) -> None:
+def _write_features(measures: Measures, quantities: NDArray[np.float32], features: NDArray[np.float32]) -> None:
     """Writes the candidates of one task, in a form that compiles to vector instructions."""
-    references, factors, lowest = measures.flat_references, measures.flat_factors, measures.lowest
+    references, lowest = measures.flat_references, measures.lowest
     for i in range(features.size):
-        value = np.float32((quantities[i] - references[i]) * factors[i])
+        value = quantities[i] - references[i]
         value = lowest[i] if value < lowest[i] else value
         features[i] = _HIGH if value > _HIGH else value
 
@@ -471,6 +458,6 @@ def _show_context(problem: Problem, episode: Episode, view: View, slots: int) ->
     view.context[2] = (status.num_ready - slots) / total.num_tasks
     view.context[3] = _clip(status.makespan / unit)
     view.context[4] = _clip(status.bound / unit)
-    view.context[5] = _clip((largest - least) / total.scale)
+    view.context[5] = _clip((largest - least) * total.per_scale)
     view.context[6] = _clip((unit - total.lower_bound) / unit)
-    view.context[7] = _clip(total.mean_transfer / total.scale)
+    view.context[7] = _clip(total.mean_transfer * total.per_scale)

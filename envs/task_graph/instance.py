@@ -87,6 +87,7 @@ TASK = np.dtype(
         ("in_begin", np.int64),  # first entry in EDGE_COST.incoming; the next task's is the end
         ("out_begin", np.int64),  # first edge that leaves it; the next task's is the end
         ("order", np.int64),  # the task at this place of the breadth-first topological order
+        ("per_predecessor", np.float64),  # 1 / predecessors; 0 where there are none
         ("release", np.float64),  # seconds; it starts no earlier
         ("mean_duration", np.float64),  # seconds, over the devices that can run it
         ("min_duration", np.float64),  # seconds
@@ -107,6 +108,7 @@ TOTAL = np.dtype(
         ("num_edges", np.int64),
         ("mean_transfer", np.float64),  # seconds, over the edges
         ("scale", np.float64),  # seconds: mean duration of a task plus mean transfer, the unit of the features
+        ("per_scale", np.float64),  # 1 / scale
         ("largest_rank", np.float64),  # seconds; 1 where that is 0
         ("lower_bound", np.float64),  # seconds: on the makespan of any schedule
         ("heft_makespan", np.float64),  # seconds

@@ -115,11 +115,18 @@ def earliest_start(plan: Plan, device: int, ready: float, duration: float, inser
         duration: How long it takes.
         insertion: Whether it may go into the first gap that holds it (HEFT's rule), or only behind all others.
     """
-    available, count = plan.lanes[device].available, plan.lanes[device].num_intervals
+    available = float(plan.lanes[device].available)
     if ready >= available:
         return ready
     if not insertion:
-        return float(available)
+        return available
+    return _earliest_gap(plan, device, ready, duration)
+
+
+@inner
+def _earliest_gap(plan: Plan, device: int, ready: float, duration: float) -> float:
+    """Returns the begin of the first gap that holds a task, or the end of the last interval, seconds."""
+    available, count = float(plan.lanes[device].available), plan.lanes[device].num_intervals
     # Back from the last interval in growing strides: the gaps behind the inputs are few, and mostly too narrow.
     before, stride = count - 1, 1
     while before >= 0 and plan.intervals[device, before].end > ready:
@@ -128,7 +135,7 @@ def earliest_start(plan: Plan, device: int, ready: float, duration: float, inser
     # The margin is for rounding, which may fit a task into a gap that is narrower in the last bit.
     margin = 1e-12 * available
     if before >= 0 and duration > plan.intervals[device, before].widest_gap + margin:
-        return float(available)
+        return available
     # The first interval that ends after the inputs are there.
     first, last = max(before + 1, 0), count - 1
     while first < last:
@@ -140,7 +147,7 @@ def earliest_start(plan: Plan, device: int, ready: float, duration: float, inser
     if ready + duration <= plan.intervals[device, first].begin:
         return ready
     if duration > plan.intervals[device, first].widest_gap + margin:
-        return float(available)
+        return available
     time = float(plan.intervals[device, first].end)
     for i in range(first + 1, count):
         if time + duration <= plan.intervals[device, i].begin:

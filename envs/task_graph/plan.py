@@ -6,12 +6,12 @@ from typing import Any
 
 from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
-from .features import Measures, begin_measures, measure, measure_again, measures_at, show, view_at
+from .features import Measures, find_best, measure, measure_start, measures_at, show, view_at
 from .instance import Problem, problem_at
 from .list_scheduling import earliest_start, insert_ready, place
 from .reward import reward
 from .state import Episode, episode_at, touch
-from .world import World, clear_episode, decode, find_inputs, first_allowed, settle_jobs
+from .world import NOTHING, World, clear_episode, decode, find_inputs, first_allowed, settle_jobs
 
 
 @inner
@@ -55,7 +55,8 @@ def _decide(problem: Problem, episode: Episode, measures: Measures, task: int, d
         cut = start < option.start + duration and finish > option.start
         if cut or not status.insertion:
             option.start = earliest_start(plan, device, option.data_ready, duration, status.insertion)
-            measure_again(problem, episode, measures, other, device)
+            measure_start(problem, episode, measures, other, device)
+            find_best(problem, measures, other)
     status.num_ready = kept
     for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
         receiver = problem.edges[edge].target
@@ -72,25 +73,26 @@ def _begin(world: World, rows: IntArray, insertion: bool) -> None:
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         clear_episode(problem, episode, world.outcome[b : b + 1])
-        begin_measures(problem, episode, measures)
         status.insertion = insertion
         for task in range(problem.total[0].num_tasks):
             if episode.plan.tasks[task].pending == 0:
                 _make_ready(problem, episode, measures, task)
-        show(problem, episode, measures, view_at(world.shown, b))
 
 
 @inner
-def _advance(world: World, actions: IntArray, reward_code: int) -> None:
-    for b in range(actions.size):
+def _advance(world: World, rows: IntArray, actions: IntArray, reward_code: int) -> int:
+    noteworthy = 0
+    for i in range(rows.size):
+        b = rows[i]
         episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         outcome = world.outcome[b]
-        outcome.reward = 0.0
-        outcome.invalid_action = False
-        if status.num_placed < problem.total[0].num_tasks:
-            task, device = decode(problem, episode, world.shown.candidates.shape[1], actions[b])
+        if actions[i] != NOTHING:
+            outcome.reward = 0.0
+            outcome.invalid_action = False
+        if actions[i] != NOTHING and status.num_placed < problem.total[0].num_tasks:
+            task, device = decode(problem, episode, world.shown.candidates.shape[1], actions[i])
             if task < 0:
                 outcome.invalid_action = True
                 task, device = first_allowed(problem, episode)
@@ -105,11 +107,13 @@ def _advance(world: World, actions: IntArray, reward_code: int) -> None:
             if outcome.terminated:
                 settle_jobs(world, b)
         show(problem, episode, measures, view_at(world.shown, b))
+        noteworthy += outcome.terminated or outcome.invalid_action
+    return noteworthy
 
 
 @handle_kernel
 def begin(handle: Any, rows: IntArray, insertion: bool) -> None:
-    """Begins episodes on the instances that ``slot`` names, and shows them.
+    """Begins episodes on the instances that ``slot`` names.
 
     Args:
         handle: Of a `World`.
@@ -120,12 +124,16 @@ def begin(handle: Any, rows: IntArray, insertion: bool) -> None:
 
 
 @handle_kernel
-def advance(handle: Any, actions: IntArray, reward_code: int) -> None:
-    """Takes one decision in every episode that goes on, and shows the result.
+def advance(handle: Any, rows: IntArray, actions: IntArray, reward_code: int) -> int:
+    """Takes one decision in each of some episodes that goes on, and shows the result.
 
     Args:
         handle: Of a `World`.
-        actions: int64 (B,).
+        rows: int64, which episodes.
+        actions: int64, one for each of them; `NOTHING` only shows how it stands.
         reward_code: Place in `REWARDS`.
+
+    Returns:
+        How many of them have ended or were asked for what is not allowed.
     """
-    _advance(handle.value, actions, reward_code)
+    return _advance(handle.value, rows, actions, reward_code)

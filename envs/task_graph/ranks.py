@@ -18,7 +18,7 @@ def transfer_time(problem: Problem, size: float, source: int, target: int) -> fl
 
 @inner
 def index_edges(problem: Problem) -> None:
-    """Fills ``out_begin``, ``in_begin`` and ``incoming``."""
+    """Fills ``out_begin``, ``in_begin``, ``per_predecessor`` and ``incoming``."""
     num_tasks, num_edges = problem.total[0].num_tasks, problem.total[0].num_edges
     tasks, edges = problem.tasks, problem.edges
     for task in range(num_tasks + 1):
@@ -38,6 +38,9 @@ def index_edges(problem: Problem) -> None:
     for task in range(num_tasks, 0, -1):
         tasks[task].in_begin = tasks[task - 1].in_begin
     tasks[0].in_begin = 0
+    for task in range(num_tasks):
+        predecessors = tasks[task + 1].in_begin - tasks[task].in_begin
+        tasks[task].per_predecessor = 1.0 / predecessors if predecessors > 0 else 0.0
 
 
 @inner
@@ -67,7 +70,7 @@ def breadth_first_order(problem: Problem, room: Records) -> None:
 
 @inner
 def mean_costs(problem: Problem) -> None:
-    """Fills the mean and least durations, the mean transfers and ``scale``.
+    """Fills the mean and least durations, the mean transfers, ``scale`` and ``per_scale``.
 
     A mean duration is over the devices that can run the task, a mean transfer over ordered pairs of distinct
     devices.
@@ -99,6 +102,7 @@ def mean_costs(problem: Problem) -> None:
     total.mean_transfer = transfers / max(total.num_edges, 1)
     scale = durations / total.num_tasks + total.mean_transfer
     total.scale = scale if scale > 0.0 else 1.0
+    total.per_scale = 1.0 / total.scale
 
 
 @inner

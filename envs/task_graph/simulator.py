@@ -22,7 +22,7 @@ from .list_scheduling import Draft, prepare
 from .noise import draw_slowdowns
 from .schedule import Schedule
 from .state import State
-from .world import World, resume
+from .world import NOTHING, World, measure_ready
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +89,8 @@ class TaskGraphSimulator(Simulator):
         self._workload = workload
         self._pool = pool if workload.varies else 1
         self.rules = rules
+        self._kernels = plan if rules.mode == "plan" else dispatch
+        self._all_rows = np.arange(num_envs)
         self._reward = reward
         # Rows: the drawn graphs of each environment (one row for all where the graph is fixed), then one row an
         # environment for an instance given at reset.
@@ -124,6 +126,11 @@ class TaskGraphSimulator(Simulator):
         else:
             self._draw_luck(rows)
             dispatch.begin(self.handle, rows, self.rules.queue_limit)
+        self._show(rows)
+
+    def _show(self, rows: IntArray) -> None:
+        """Brings the current observation of some episodes up to date."""
+        self._kernels.advance(self.handle, rows, np.full(rows.size, NOTHING), self._reward)
 
     def _draw_luck(self, rows: IntArray) -> None:
         """Finds how long the tasks of some episodes will take."""
@@ -176,9 +183,9 @@ class TaskGraphSimulator(Simulator):
         prepare(self.instances, self._draft, slots)
         self.state.status["slot"][rows] = slots
 
-    def _advance(self, actions: IntArray) -> None:
-        advance = plan.advance if self.rules.mode == "plan" else dispatch.advance
-        advance(self.handle, actions, self._reward)
+    def _advance(self, actions: IntArray) -> int:
+        noteworthy: int = self._kernels.advance(self.handle, self._all_rows, actions, self._reward)
+        return noteworthy
 
     @property
     def handle(self) -> Any:
@@ -234,7 +241,8 @@ class TaskGraphSimulator(Simulator):
             array[...] = arrays[name]
         for view in self._views:
             view.mark["episode"] = -1
-        resume(self.handle, rows)
+        measure_ready(self.handle, rows)
+        self._show(rows)
 
     def metrics(self, rows: IntArray) -> dict[str, NDArray[np.float64]]:
         """Returns what the docstring of the environments lists, in seconds; of the jobs once an episode is over."""

@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
-from .features import Measures, View, begin_measures, measure, measures_at, show, view_at
+from .features import Measures, View, measure, measures_at
 from .instance import Instances, Problem, Records, problem_at
 from .list_scheduling import clear
 from .ranks import transfer_time
 from .state import Episode, State, episode_at, is_allowed
+
+NOTHING = -(2**63)
+"""The action that decides nothing, and only shows an episode as it is."""
 
 
 class World(NamedTuple):
@@ -125,18 +128,15 @@ def first_allowed(problem: Problem, episode: Episode) -> tuple[int, int]:
 
 
 @inner
-def _resume(world: World, rows: IntArray) -> None:
+def _measure_ready(world: World, rows: IntArray) -> None:
     for i in range(rows.size):
-        b = rows[i]
-        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
+        episode = episode_at(world.state, rows[i])
         problem = problem_at(world.instances, episode.status[0].slot)
-        begin_measures(problem, episode, measures)
         for position in range(episode.status[0].num_ready):
-            measure(problem, episode, measures, episode.plan.tasks[position].ready)
-        show(problem, episode, measures, view_at(world.shown, b))
+            measure(problem, episode, measures_at(world.measures, rows[i]), episode.plan.tasks[position].ready)
 
 
 @handle_kernel
-def resume(handle: Any, rows: IntArray) -> None:
-    """Shows episodes whose state was loaded."""
-    _resume(handle.value, rows)
+def measure_ready(handle: Any, rows: IntArray) -> None:
+    """Brings the measures of some episodes up to date whose state was loaded."""
+    _measure_ready(handle.value, rows)

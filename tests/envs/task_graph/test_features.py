@@ -43,13 +43,19 @@ def test_schema_names_the_columns() -> None:
     assert SCHEMA.settled in SCHEMA.names()["nodes"]
 
 
+DISPATCH = {"mode": "dispatch", "noise": "gamma"}
+
+
+@pytest.mark.parametrize("settings", [{}, DISPATCH, DISPATCH | {"queue_limit": 2}])
 @pytest.mark.parametrize(("num_tasks", "num_devices", "window"), [(1, 1, 1), (10, 3, 2), (10, 3, 10), (25, 4, 3)])
-def test_observation_in_steps_is_that_of_a_fresh_view(num_tasks: int, num_devices: int, window: int) -> None:
+def test_observation_in_steps_is_that_of_a_fresh_view(
+    num_tasks: int, num_devices: int, window: int, settings: dict[str, Any]
+) -> None:
     """Through several episodes, in a batch whose rows are at unlike steps."""
-    played = scenario(num_tasks, num_devices, window).simulator(3)
+    played = scenario(num_tasks, num_devices, window, **settings).simulator(3)
     played.reset([0, 1, 2])
     for step in range(3 * num_tasks + 2):
-        fresh = scenario(num_tasks, num_devices, window).simulator(3)
+        fresh = scenario(num_tasks, num_devices, window, **settings).simulator(3)
         fresh.load_state_arrays({name: array.copy() for name, array in played.state_arrays().items()})
         assert_equal(played.observation, fresh.observation)
         act(played)

@@ -62,6 +62,7 @@ TASK = np.dtype(
         ("in_begin", np.int64),  # first entry in EDGE_COST.incoming; the next task's is the end
         ("out_begin", np.int64),  # first edge that leaves it; the next task's is the end
         ("order", np.int64),  # the task at this place of the breadth-first topological order
+        ("release", np.float64),  # seconds, before which it cannot start
         ("mean_duration", np.float64),  # seconds, over the devices that can run it
         ("min_duration", np.float64),  # seconds
     ],

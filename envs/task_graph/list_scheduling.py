@@ -89,10 +89,10 @@ def clear(problem: Problem, plan: Plan) -> None:
 
 @inner
 def find_data_ready(problem: Problem, draft: Draft, task: int) -> None:
-    """Finds when all inputs of a task can be on each device, as far as its predecessors are decided."""
-    data_ready = draft.data_ready
+    """Finds when a task is released and its inputs are on each device, as far as its predecessors are decided."""
+    data_ready, release = draft.data_ready, problem.tasks[task].release
     for device in range(data_ready.size):
-        data_ready[device] = 0.0
+        data_ready[device] = release
     for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
         edge = problem.edges[problem.edge_costs[entry].incoming]
         sender = draft.plan.tasks[edge.source]

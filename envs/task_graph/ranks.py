@@ -18,12 +18,13 @@ def transfer_time(problem: Problem, size: float, source: int, target: int) -> fl
 
 @inner
 def index_edges(problem: Problem) -> None:
-    """Fills ``out_begin``, ``in_begin`` and ``incoming``."""
+    """Fills ``out_begin``, ``in_begin`` and ``incoming``, and releases all tasks at the start."""
     num_tasks, num_edges = problem.total[0].num_tasks, problem.total[0].num_edges
     tasks, edges = problem.tasks, problem.edges
     for task in range(num_tasks + 1):
         tasks[task].out_begin = 0
         tasks[task].in_begin = 0
+        tasks[task].release = 0.0
     for edge in range(num_edges):
         tasks[edges[edge].source + 1].out_begin += 1
         tasks[edges[edge].target + 1].in_begin += 1
@@ -129,13 +130,13 @@ def upward_rank(problem: Problem) -> None:
 
 @inner
 def downward_rank(problem: Problem, rank: FloatArray) -> None:
-    """Fills the longest mean path from an entry task to each task, without the task itself, seconds.
+    """Fills the longest mean path from the release of a task to each task, without the task itself, seconds.
 
     Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206, equation 7.
     """
     for position in range(problem.total[0].num_tasks):
         task = problem.tasks[position].order
-        rank[task] = 0.0
+        rank[task] = problem.tasks[task].release
         for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
             edge = problem.edge_costs[entry].incoming
             sender = problem.edges[edge].source
@@ -155,35 +156,55 @@ def optimistic_cost(problem: Problem, mean_transfers: bool, cost: FloatArray) ->
         mean_transfers: Whether a transfer takes its mean time, or that of its pair of devices.
         cost: float64 (T, P), seconds, the result.
     """
-    tasks, duration = problem.tasks, problem.duration
-    num_devices = duration.shape[1]
+    tasks = problem.tasks
+    num_devices = problem.duration.shape[1]
     for position in range(problem.total[0].num_tasks - 1, -1, -1):
         task = tasks[position].order
         for device in range(num_devices):
             cost[task, device] = 0.0
         for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
-            receiver, size = problem.edges[edge].target, problem.edges[edge].bytes
-            for device in range(num_devices):
-                least = np.inf
-                for other in range(num_devices):
-                    if mean_transfers:
-                        transfer = 0.0 if other == device else problem.edge_costs[edge].mean_transfer
-                    else:
-                        transfer = transfer_time(problem, size, device, other)
-                    total = cost[receiver, other] + duration[receiver, other] + transfer
-                    least = total if total < least else least
-                cost[task, device] = least if least > cost[task, device] else cost[task, device]
+            if mean_transfers:
+                _follow_mean_transfer(problem, edge, cost)
+            else:
+                _follow_transfer(problem, edge, cost)
+
+
+@inner
+def _follow_transfer(problem: Problem, edge: int, cost: FloatArray) -> None:
+    """Raises the cost of an edge's sender to what its receiver requires, by the transfer times of each pair."""
+    duration = problem.duration
+    sender, receiver, size = problem.edges[edge].source, problem.edges[edge].target, problem.edges[edge].bytes
+    for device in range(duration.shape[1]):
+        least = np.inf
+        for other in range(duration.shape[1]):
+            total = cost[receiver, other] + duration[receiver, other] + transfer_time(problem, size, device, other)
+            least = total if total < least else least
+        cost[sender, device] = least if least > cost[sender, device] else cost[sender, device]
+
+
+@inner
+def _follow_mean_transfer(problem: Problem, edge: int, cost: FloatArray) -> None:
+    """Raises the cost of an edge's sender to what its receiver requires, by mean transfer times."""
+    duration = problem.duration
+    sender, receiver = problem.edges[edge].source, problem.edges[edge].target
+    least = np.inf
+    for device in range(duration.shape[1]):
+        least = min(least, cost[receiver, device] + duration[receiver, device])
+    elsewhere = least + problem.edge_costs[edge].mean_transfer
+    for device in range(duration.shape[1]):
+        here = cost[receiver, device] + duration[receiver, device]
+        cost[sender, device] = max(cost[sender, device], min(here, elsewhere))
 
 
 @inner
 def makespan_lower_bound(problem: Problem) -> float:
-    """Returns the larger of two bounds: the longest path at its best, and all work shared evenly."""
+    """Returns the larger of two bounds: the longest path at its best after its release, all work shared evenly."""
     num_devices = problem.duration.shape[1]
     path, work = 0.0, 0.0
     for task in range(problem.total[0].num_tasks):
         least = np.inf
         for device in range(num_devices):
             least = min(least, problem.duration[task, device] + problem.tail[task, device])
-        path = max(path, least)
+        path = max(path, problem.tasks[task].release + least)
         work += problem.tasks[task].min_duration
     return float(max(path, work / num_devices))

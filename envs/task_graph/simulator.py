@@ -42,7 +42,7 @@ def _make_ready(problem: Problem, episode: Episode, task: int) -> None:
     plan, options = episode.plan, episode.options
     num_devices = problem.duration.shape[1]
     for device in range(num_devices):
-        options[task, device].data_ready = 0.0
+        options[task, device].data_ready = problem.tasks[task].release
         options[task, device].transfer = 0.0
     for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
         edge = problem.edges[problem.edge_costs[entry].incoming]

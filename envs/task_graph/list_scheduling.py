@@ -89,10 +89,10 @@ def clear(problem: Problem, plan: Plan) -> None:
 
 @inner
 def find_data_ready(problem: Problem, draft: Draft, task: int) -> None:
-    """Finds when all inputs of a task can be on each device, as far as its predecessors are decided."""
-    data_ready = draft.data_ready
+    """Finds when a task is released and its inputs are on each device, as far as its predecessors are decided."""
+    data_ready, release = draft.data_ready, problem.tasks[task].release
     for device in range(data_ready.size):
-        data_ready[device] = problem.tasks[task].release
+        data_ready[device] = release
     for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
         edge = problem.edges[problem.edge_costs[entry].incoming]
         sender = draft.plan.tasks[edge.source]
@@ -126,27 +126,23 @@ def earliest_start(plan: Plan, device: int, ready: float, duration: float, inser
 @inner
 def _earliest_gap(plan: Plan, device: int, ready: float, duration: float) -> float:
     """Returns the begin of the first gap that holds a task, or the end of the last interval, seconds."""
-    available, count = float(plan.lanes[device].available), plan.lanes[device].num_intervals
-    # Back from the last interval in growing strides: the gaps behind the inputs are few, and mostly too narrow.
-    before, stride = count - 1, 1
-    while before >= 0 and plan.intervals[device, before].end > ready:
-        before -= stride
-        stride *= 2
+    available = float(plan.lanes[device].available)
     # The margin is for rounding, which may fit a task into a gap that is narrower in the last bit.
-    margin = 1e-12 * available
-    if before >= 0 and duration > plan.intervals[device, before].widest_gap + margin:
-        return available
-    # The first interval that ends after the inputs are there.
-    first, last = max(before + 1, 0), count - 1
+    too_narrow = duration - 1e-12 * available
+    # The first interval that ends after the inputs are there; or none, once all gaps from there on are too narrow.
+    count = plan.lanes[device].num_intervals
+    first, last = 0, count - 1
     while first < last:
         middle = (first + last) // 2
         if plan.intervals[device, middle].end > ready:
             last = middle
+        elif plan.intervals[device, middle].widest_gap < too_narrow:
+            return available
         else:
             first = middle + 1
     if ready + duration <= plan.intervals[device, first].begin:
         return ready
-    if duration > plan.intervals[device, first].widest_gap + margin:
+    if plan.intervals[device, first].widest_gap < too_narrow:
         return available
     time = float(plan.intervals[device, first].end)
     for i in range(first + 1, count):
@@ -206,7 +202,7 @@ def insert_ready(plan: Plan, count: int, priority: FloatArray, task: int) -> Non
 def _precedes(draft: Draft, task: int, other: int) -> bool:
     """Whether a task has the higher priority, ties by index."""
     mine, its = draft.priority[task], draft.priority[other]
-    return bool(mine > its or (mine == its and task < other))
+    return bool((mine > its) | ((mine == its) & (task < other)))
 
 
 @inner
@@ -225,8 +221,8 @@ def _take_ready(draft: Draft, num_ready: int, place: int) -> int:
     ready, rest = draft.ready, num_ready - 1
     taken, child = int(ready[place]), 2 * place + 1
     while child < rest:
-        if child + 1 < rest and _precedes(draft, ready[child + 1], ready[child]):
-            child += 1
+        if child + 1 < rest:
+            child += _precedes(draft, ready[child + 1], ready[child])
         ready[place] = ready[child]
         place, child = child, 2 * child + 1
     _push_ready(draft, place, ready[rest])

@@ -133,13 +133,13 @@ def upward_rank(problem: Problem) -> None:
 
 @inner
 def downward_rank(problem: Problem, rank: FloatArray) -> None:
-    """Fills the longest mean path from an entry task to each task, without the task itself, seconds.
+    """Fills the longest mean path from the release of a task to each task, without the task itself, seconds.
 
     Topcuoglu, Hariri, Wu 2002, doi:10.1109/71.993206, equation 7.
     """
     for position in range(problem.total[0].num_tasks):
         task = problem.tasks[position].order
-        rank[task] = 0.0
+        rank[task] = problem.tasks[task].release
         for entry in range(problem.tasks[task].in_begin, problem.tasks[task + 1].in_begin):
             edge = problem.edge_costs[entry].incoming
             sender = problem.edges[edge].source
@@ -159,24 +159,44 @@ def optimistic_cost(problem: Problem, mean_transfers: bool, cost: FloatArray) ->
         mean_transfers: Whether a transfer takes its mean time, or that of its pair of devices.
         cost: float64 (T, P), seconds, the result.
     """
-    tasks, duration = problem.tasks, problem.duration
-    num_devices = duration.shape[1]
+    tasks = problem.tasks
+    num_devices = problem.duration.shape[1]
     for position in range(problem.total[0].num_tasks - 1, -1, -1):
         task = tasks[position].order
         for device in range(num_devices):
             cost[task, device] = 0.0
         for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
-            receiver, size = problem.edges[edge].target, problem.edges[edge].bytes
-            for device in range(num_devices):
-                least = np.inf
-                for other in range(num_devices):
-                    if mean_transfers:
-                        transfer = 0.0 if other == device else problem.edge_costs[edge].mean_transfer
-                    else:
-                        transfer = transfer_time(problem, size, device, other)
-                    total = cost[receiver, other] + duration[receiver, other] + transfer
-                    least = total if total < least else least
-                cost[task, device] = least if least > cost[task, device] else cost[task, device]
+            if mean_transfers:
+                _follow_mean_transfer(problem, edge, cost)
+            else:
+                _follow_transfer(problem, edge, cost)
+
+
+@inner
+def _follow_transfer(problem: Problem, edge: int, cost: FloatArray) -> None:
+    """Raises the cost of an edge's sender to what its receiver requires, by the transfer times of each pair."""
+    duration = problem.duration
+    sender, receiver, size = problem.edges[edge].source, problem.edges[edge].target, problem.edges[edge].bytes
+    for device in range(duration.shape[1]):
+        least = np.inf
+        for other in range(duration.shape[1]):
+            total = cost[receiver, other] + duration[receiver, other] + transfer_time(problem, size, device, other)
+            least = total if total < least else least
+        cost[sender, device] = least if least > cost[sender, device] else cost[sender, device]
+
+
+@inner
+def _follow_mean_transfer(problem: Problem, edge: int, cost: FloatArray) -> None:
+    """Raises the cost of an edge's sender to what its receiver requires, by mean transfer times."""
+    duration = problem.duration
+    sender, receiver = problem.edges[edge].source, problem.edges[edge].target
+    least = np.inf
+    for device in range(duration.shape[1]):
+        least = min(least, cost[receiver, device] + duration[receiver, device])
+    elsewhere = least + problem.edge_costs[edge].mean_transfer
+    for device in range(duration.shape[1]):
+        here = cost[receiver, device] + duration[receiver, device]
+        cost[sender, device] = max(cost[sender, device], min(here, elsewhere))
 
 
 @inner

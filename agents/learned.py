@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from ..compilation import kernel
 from ..envs import Simulator
 from ..envs.core.simulator import Arrays
+from ..workloads.counter_random import random_stream, random_uniform
 from .checkpoint import find_checkpoint, load_network
-from .networks import CandidateScorer
+from .networks import CandidateBatch, CandidateCategorical, CandidateScorer
 from .policy import Actions
+
+_PURPOSE = 1_001
 
 
 class LearnedPolicy:
-    """Takes the candidate that a trained network scores highest.
+    """Takes the candidate that a trained network scores highest, or one drawn from the network's distribution.
+
+    What it draws depends on seed, episode, decision and candidate alone, so not on the size of the batch.
 
     Attributes:
         name: ``ppo:`` and the path.
@@ -22,17 +31,19 @@ class LearnedPolicy:
 
     clairvoyant = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sample: bool = False) -> None:
         """Finds the checkpoint; it is loaded when the environment is known.
 
         Args:
             path: A checkpoint, or the folder of a training run, whose best checkpoint is taken.
+            sample: Whether to draw.
 
         Raises:
             HetgymError: If there is no checkpoint.
         """
         self.name = f"ppo:{path}"
         self._folder = find_checkpoint(path)
+        self._sample = sample
         self._network: CandidateScorer | None = None
 
     def reset(self, simulator: Simulator) -> None:
@@ -45,14 +56,53 @@ class LearnedPolicy:
             self._network = load_network(self._folder, simulator.schema)
 
     def act(self, observation: Arrays, simulator: Simulator) -> Actions:
-        """Returns the best-scored candidate of each episode, int64 (B,)."""
+        """Returns one candidate for each episode, int64 (B,)."""
         assert self._network is not None
-        return greedy(self._network, observation)
+        return sampled(self._network, observation, simulator) if self._sample else greedy(self._network, observation)
 
 
 def greedy(network: CandidateScorer, observation: Arrays) -> Actions:
     """Returns the candidate that a network scores highest, the first of equals, int64 (B,)."""
+    batch, scores = _scored(network, observation)
+    return _best(batch, scores)
+
+
+def sampled(network: CandidateScorer, observation: Arrays, simulator: Simulator) -> Actions:
+    """Returns a candidate drawn from a network's distribution, int64 (B,)."""
+    batch, scores = _scored(network, observation)
+    uniform = np.empty(len(scores))
+    steps = np.ascontiguousarray(simulator.outcome["episode_length"])
+    _draw(
+        batch.situation.cpu().numpy(), batch.action.cpu().numpy(), simulator.seeds, simulator.episodes, steps, uniform
+    )
+    # The maximum of scores with Gumbel noise is distributed as their softmax.
+    return _best(batch, scores - torch.from_numpy(uniform).to(scores.device).log().neg().log())
+
+
+def _scored(network: CandidateScorer, observation: Arrays) -> tuple[CandidateBatch, Tensor]:
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        logits, _ = network({name: torch.from_numpy(array) for name, array in observation.items()})
-    actions: Actions = logits.numpy().argmax(axis=1)
+        batch = network.read({name: torch.from_numpy(array).to(device) for name, array in observation.items()})
+        scores: Tensor = network(batch)[0]
+    return batch, scores
+
+
+def _best(batch: CandidateBatch, scores: Tensor) -> Actions:
+    actions: Actions = batch.action[CandidateCategorical(scores, batch).mode()].cpu().numpy()
     return actions
+
+
+@kernel
+def _draw(
+    situation: NDArray[np.int64],
+    action: NDArray[np.int64],
+    seeds: NDArray[np.int64],
+    episodes: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    uniform: NDArray[np.float64],
+) -> None:
+    """Draws a number for each candidate, uniform on (0, 1]."""
+    for candidate in range(uniform.size):
+        b = situation[candidate]
+        stream = random_stream(seeds[b], episodes[b], _PURPOSE)
+        uniform[candidate] = random_uniform(stream, steps[b] * 2**32 + action[candidate])

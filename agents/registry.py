@@ -89,7 +89,8 @@ def make_policy(name: str, /, **settings: Any) -> Policy:
         raise unknown_name("policy", name, [*named, *_PATTERNS])
     attempts = _BEST_OF.fullmatch(prefix)
     if attempts:
-        return _called(name, partial(BestOf, make_policy(rest), int(attempts[1])), settings)
+        draws = {"sample": True} if rest.startswith("ppo:") else {}
+        return _called(name, partial(BestOf, make_policy(rest, **draws), int(attempts[1])), settings)
     if prefix == "ppo":
         from .learned import LearnedPolicy
 

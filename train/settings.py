@@ -40,7 +40,7 @@ class TrainSettings:
     batch_size: int = 512
     """Decisions in a gradient step."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Of Adam, at first."""
     gamma: float = 1.0
     """Discount."""
     gae_lambda: float = 0.95
@@ -48,7 +48,9 @@ class TrainSettings:
     clip: float = 0.2
     """PPO's clipping range."""
     entropy: float = 0.01
-    """Weight of the entropy bonus."""
+    """Weight of the entropy bonus, at first."""
+    decay: bool = True
+    """Whether learning rate and entropy bonus fall linearly to 0 at `steps`."""
     hidden: int = 32
     """Width of the network."""
     rounds: int = 2

@@ -32,7 +32,7 @@ from ..agents.checkpoint import (
 from ..agents.learned import greedy
 from ..agents.networks import CandidateScorer, NetworkSettings
 from ..agents.policy import Actions
-from ..agents.ppo import CandidatePolicy
+from ..agents.ppo import CandidatePolicy, masked_ppo
 from ..envs import Scenario, Simulator
 from ..envs.core.sb3 import SB3VecEnv
 from ..envs.core.simulator import Arrays
@@ -100,10 +100,10 @@ def train(settings: TrainSettings, progress: Callable[[int, dict[str, float]], N
 
 
 def _model(settings: TrainSettings, env: SB3VecEnv) -> MaskablePPO:
-    return MaskablePPO(
-        CandidatePolicy,
+    return masked_ppo(
         env,
-        learning_rate=settings.learning_rate,
+        NetworkSettings(settings.hidden, settings.rounds),
+        learning_rate=lambda remaining: _decayed(settings.learning_rate, remaining, settings),
         n_steps=settings.rollout,
         batch_size=min(settings.batch_size, settings.rollout * settings.num_envs),
         n_epochs=settings.epochs,
@@ -111,13 +111,14 @@ def _model(settings: TrainSettings, env: SB3VecEnv) -> MaskablePPO:
         gae_lambda=settings.gae_lambda,
         clip_range=settings.clip,
         ent_coef=settings.entropy,
-        policy_kwargs={
-            "schema": env.simulator.schema,
-            "settings": NetworkSettings(settings.hidden, settings.rounds),
-        },
         seed=settings.seed,
         device=settings.device,
     )
+
+
+def _decayed(initial: float, remaining: float, settings: TrainSettings) -> float:
+    """Returns a number for the next update, where a part of the training, at most 1, remains."""
+    return initial * max(remaining, 0.0) if settings.decay else initial
 
 
 class _Recorder(BaseCallback):
@@ -156,6 +157,8 @@ class _Recorder(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         self._rollouts += 1
+        remaining = 1 - self.num_timesteps / self._settings.steps
+        cast("MaskablePPO", self.model).ent_coef = _decayed(self._settings.entropy, remaining, self._settings)
         steps = self._settings.num_envs * self._settings.rollout
         cpu_seconds = time.process_time()
         self.logger.record("time/steps_per_cpu_second", steps / (cpu_seconds - self._cpu_seconds))

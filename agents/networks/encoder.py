@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import SimpleConv
 
 
 class GraphEncoder(nn.Module):
     """Rounds of message passing: a node hears the mean of its senders and the mean of its receivers.
 
-    h' = h + relu(A h + B mean of senders + C mean of receivers), after a linear map of the node features.
+    h' = h + relu(A [h, mean of senders, mean of receivers]), after a linear map of the node features. Only what
+    reaches the nodes asked for is computed: after r of R rounds, nodes at most R - r edges away from them.
     """
 
     def __init__(self, node_features: int, hidden: int, rounds: int) -> None:
@@ -23,21 +23,49 @@ class GraphEncoder(nn.Module):
         """
         super().__init__()
         self.embed = nn.Linear(node_features, hidden)
-        self.own = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(rounds))
-        self.senders = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(rounds))
-        self.receivers = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(rounds))
-        self.mean = SimpleConv(aggr="mean")
+        self.rounds = nn.ModuleList(nn.Linear(3 * hidden, hidden) for _ in range(rounds))
 
-    def forward(self, nodes: Tensor, edges: Tensor) -> Tensor:
-        """Returns embeddings, float32 (nodes, hidden).
+    def forward(self, nodes: Tensor, away: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns embeddings, float32 (nodes asked for, hidden), and each node's row among them, int64 (nodes,).
+
+        Rows of nodes that are not asked for lie beyond the embeddings.
 
         Args:
             nodes: float32 (nodes, Fn), the nodes of all graphs.
+            away: int64 (nodes,), edges between a node and the nearest one asked for; none is further than rounds.
             edges: int64 (2, edges), sender and receiver.
         """
-        backwards = edges.flip(0)
-        hidden = torch.relu(self.embed(nodes))
-        for own, senders, receivers in zip(self.own, self.senders, self.receivers, strict=True):
-            heard = senders(self.mean(hidden, edges)) + receivers(self.mean(hidden, backwards))
-            hidden = hidden + torch.relu(own(hidden) + heard)
-        return hidden
+        # By distance, so that the nodes that a round needs come first.
+        rings = [(away == distance).nonzero().squeeze(1) for distance in range(len(self.rounds) + 1)]
+        order = torch.cat(rings)
+        row = torch.empty_like(order)
+        row[order] = torch.arange(len(order), device=order.device)
+
+        # Each node has two places, for what it hears from its senders and from its receivers.
+        sender, receiver = row[edges]
+        messages = torch.stack([torch.cat([2 * receiver, 2 * sender + 1]), torch.cat([sender, receiver])])
+        weight = torch.bincount(messages[0]).reciprocal().index_select(0, messages[0])
+        hidden = torch.relu(self.embed(nodes.index_select(0, order)))
+        for linear, furthest in zip(self.rounds, reversed(rings), strict=False):
+            needed = len(hidden) - len(furthest)
+            heeded = messages[0] < 2 * needed
+            messages, weight = messages[:, heeded], weight[heeded]
+            heard = _weighted_sums(hidden, messages, weight, 2 * needed).view(needed, 2 * hidden.shape[1])
+            hidden = hidden[:needed]
+            hidden = hidden + torch.relu(linear(torch.cat([hidden, heard], dim=1)))
+        return hidden, row
+
+
+def _weighted_sums(said: Tensor, messages: Tensor, weight: Tensor, num_places: int) -> Tensor:
+    """Returns what is heard at each place, float32 (num_places, hidden).
+
+    Args:
+        said: float32 (speakers, hidden).
+        messages: int64 (2, messages), place and speaker.
+        weight: float32 (messages,).
+        num_places: How many places there are.
+    """
+    # In training, a product with a sparse matrix takes half the time of a gather and a scatter.
+    heard = torch.sparse_coo_tensor(messages, weight, (num_places, len(said)), check_invariants=False)
+    product: Tensor = torch.sparse.mm(heard, said)
+    return product

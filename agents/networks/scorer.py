@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated
+from functools import reduce
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from ...envs import ObservationSchema
+from .batch import CandidateBatch, Graphs
 from .encoder import GraphEncoder
-
-MASKED = -1e8
-"""The logit of a masked candidate."""
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """The size of a `CandidateScorer`.
-
-    Attributes:
-        hidden: Width of all layers.
-        rounds: Rounds of message passing over the graph; 0 leaves the graph out.
-    """
-
-    hidden: Annotated[int, Field(ge=1, le=4096)] = 64
-    rounds: Annotated[int, Field(ge=0, le=64)] = 2
+from .segments import segment_log_softmax, segment_sum
+from .settings import NetworkSettings
 
 
 class CandidateScorer(nn.Module):
@@ -46,63 +31,43 @@ class CandidateScorer(nn.Module):
         """
         super().__init__()
         hidden, context = settings.hidden, len(schema.context)
-        width = len(schema.candidates) + context
+        self._schema, self._settings = schema, settings
+        self.candidate = nn.Linear(len(schema.candidates) + context, hidden)
         self.encoder: GraphEncoder | None = None
-        self.settled = -1
-        if settings.rounds > 0 and schema.nodes:
+        if schema.nodes and settings.rounds > 0:
             self.encoder = GraphEncoder(len(schema.nodes), hidden, settings.rounds)
-            width += schema.nodes_per_candidate * hidden
-            names = [feature.name for feature in schema.nodes]
-            self.settled = names.index(schema.settled) if schema.settled else -1
-        self.candidate = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
-        self.score = nn.Linear(hidden, 1)
-        self.attention = nn.Linear(hidden, 1)
+            self.nodes = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(schema.nodes_per_candidate))
+        self.body = nn.Sequential(nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
+        self.heads = nn.Linear(hidden, 2)
         self.value = nn.Sequential(nn.Linear(hidden + context, hidden), nn.Tanh(), nn.Linear(hidden, 1))
-        nn.init.orthogonal_(self.score.weight, 0.01)
-        nn.init.zeros_(self.score.bias)
+        nn.init.orthogonal_(self.heads.weight[:1], 0.01)
+        nn.init.zeros_(self.heads.bias)
 
-    def forward(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns logits, float32 (B, A), and values, float32 (B, 1).
+    def read(self, observation: Mapping[str, Tensor]) -> CandidateBatch:
+        """Returns what the network reads of an observation, (B, ...) each, of any number type."""
+        return CandidateBatch.of(observation, self._schema, self._settings)
 
-        Args:
-            observation: The observation's arrays as tensors, (B, ...) each, of any number type.
-        """
-        mask = observation["action_mask"] > 0
-        graph, action = mask.nonzero(as_tuple=True)
-        context = observation["context"]
-        parts = [observation["candidates"][graph, action], context[graph]]
+    def forward(self, batch: CandidateBatch) -> tuple[Tensor, Tensor]:
+        """Returns the candidates' scores, float32 (C,), and the situations' values, float32 (B,)."""
+        situation, num_situations = batch.situation, len(batch.context)
+        candidates = self.candidate(torch.cat([batch.candidates, batch.context.index_select(0, situation)], dim=1))
         if self.encoder is not None:
-            parts.append(self._node_embeddings(observation, graph, action))
-        candidates = self.candidate(torch.cat(parts, dim=1))
+            assert batch.graphs is not None
+            candidates = candidates + self._node_part(batch.graphs)
+        candidates = self.body(candidates)
+        scores, attention = self.heads(candidates).unbind(dim=1)
+        weight = segment_log_softmax(attention, situation, num_situations).exp()
+        pooled = segment_sum(candidates * weight.unsqueeze(1), situation, num_situations)
+        return scores, self.value(torch.cat([pooled, batch.context], dim=1)).squeeze(1)
 
-        logits = torch.full(mask.shape, MASKED, dtype=candidates.dtype, device=candidates.device)
-        logits[graph, action] = self.score(candidates).squeeze(1)
-
-        weight = self.attention(candidates).squeeze(1).exp()
-        total = torch.zeros(len(mask), device=weight.device).index_add(0, graph, weight)
-        pooled = torch.zeros(len(mask), candidates.shape[1], device=weight.device)
-        pooled = pooled.index_add(0, graph, candidates * (weight / total[graph]).unsqueeze(1))
-        return logits, self.value(torch.cat([pooled, context], dim=1))
-
-    def _node_embeddings(self, observation: Mapping[str, Tensor], graph: Tensor, action: Tensor) -> Tensor:
-        """Returns the embeddings of the nodes that each candidate speaks of, float32 (candidates, m * hidden)."""
+    def _node_part(self, graphs: Graphs) -> Tensor:
+        """Returns what the nodes that each candidate speaks of add to it, float32 (C, hidden)."""
         assert self.encoder is not None
-        nodes, counts = observation["nodes"], observation["counts"].long()
-        batch, most_nodes = nodes.shape[:2]
-        kept = torch.arange(most_nodes, device=nodes.device) < counts[:, :1]
-        if self.settled >= 0:
-            kept &= nodes[:, :, self.settled] == 0
-        # Row of each kept node among all kept ones; the last row, of zeros, stands for no node.
-        number = torch.full((batch, most_nodes + 1), -1, dtype=torch.long, device=nodes.device)
-        number[:, :most_nodes][kept] = torch.arange(int(kept.sum()), device=nodes.device)
-
-        most_edges = observation["edges"].shape[2]
-        edge_graph, edge = (torch.arange(most_edges, device=nodes.device) < counts[:, 1:]).nonzero(as_tuple=True)
-        ends = observation["edges"].long()[edge_graph, :, edge]
-        edges = torch.stack([number[edge_graph, ends[:, 0]], number[edge_graph, ends[:, 1]]])
-        edges = edges[:, (edges >= 0).all(dim=0)]
-
-        hidden = self.encoder(nodes[kept], edges)
-        hidden = torch.cat([hidden, hidden.new_zeros(1, hidden.shape[1])])
-        spoken_of = observation["candidate_nodes"].long()[graph, action]
-        return hidden[number[graph.unsqueeze(1), spoken_of]].flatten(1)
+        hidden, row = self.encoder(graphs.nodes, graphs.away, graphs.edges)
+        # One more row, of zeros, stands for no node.
+        spoken_of = nn.functional.pad(row, (0, 1), value=len(hidden))[graphs.spoken_of]
+        parts = (
+            nn.functional.pad(linear(hidden), (0, 0, 0, 1)).index_select(0, spoken_of[:, position])
+            for position, linear in enumerate(self.nodes)
+        )
+        return reduce(torch.add, parts)

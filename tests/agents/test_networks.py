@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ from gymnasium import spaces
 from torch import Tensor
 
 from hetgym import HetgymError
-from hetgym.agents import make_policy
+from hetgym.agents import Policy, make_policy
 from hetgym.agents.checkpoint import CARD, POLICY, Card, load_network, package_versions, save_checkpoint
-from hetgym.agents.learned import greedy
-from hetgym.agents.networks import CandidateScorer, NetworkSettings
+from hetgym.agents.learned import LearnedPolicy, greedy
+from hetgym.agents.networks import CandidateBatch, CandidateCategorical, CandidateScorer, NetworkSettings
+from hetgym.agents.networks.batch import ABSENT
 from hetgym.agents.ppo import CandidatePolicy
 from hetgym.envs import ObservationSchema, TaskGraphScenario
 from hetgym.envs.core.simulator import Arrays
@@ -22,6 +24,7 @@ from hetgym.evaluate.evaluation import play
 from hetgym.workloads import RandomGraphs, TaskGraph, random_task_graph
 
 NUM_DEVICES = 3
+SETTLED = [feature.name for feature in SCHEMA.nodes].index(SCHEMA.settled)
 GRAPHS = [random_task_graph(size, NUM_DEVICES, seed=size) for size in (8, 1, 5)]
 
 rounds = pytest.mark.parametrize("rounds", [0, 1, 3])
@@ -40,18 +43,28 @@ def begin(graphs: list[TaskGraph], num_tasks: int = 8, window: int = 8) -> TaskG
     return simulator
 
 
+def network_settings(rounds: int) -> NetworkSettings:
+    return NetworkSettings(hidden=16, rounds=rounds)
+
+
 def scorer(rounds: int = 2, schema: ObservationSchema = SCHEMA) -> CandidateScorer:
     """A network whose scores differ by much more than rounding: it begins with near-equal ones."""
     torch.manual_seed(1)
-    network = CandidateScorer(schema, NetworkSettings(hidden=16, rounds=rounds))
-    torch.nn.init.normal_(network.score.weight)
+    network = CandidateScorer(schema, network_settings(rounds))
+    torch.nn.init.normal_(network.heads.weight)
     return network
 
 
+def tensors(observation: Arrays) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array.copy()) for name, array in observation.items()}
+
+
 def run(network: CandidateScorer, observation: Arrays) -> tuple[Tensor, Tensor]:
+    """Returns logits of all actions, (B, A), and values, (B,)."""
     with torch.inference_mode():
-        logits, values = network({name: torch.from_numpy(array.copy()) for name, array in observation.items()})
-    return logits, values
+        batch = network.read(tensors(observation))
+        scores, values = network(batch)
+    return batch.padded(scores, observation["action_mask"].shape[1]), values
 
 
 def act(simulator: TaskGraphSimulator) -> None:
@@ -134,13 +147,11 @@ def test_settled_and_absent_nodes_are_left_out() -> None:
     for _ in range(2):
         act(simulator)
     observation = simulator.observation
-    left_out = observation["nodes"][:, :, network.settled] == 1
+    left_out = observation["nodes"][:, :, SETTLED] == 1
     assert left_out.sum() == 2
     left_out[:, NUM_DEVICES + GRAPHS[2].num_tasks :] = True
     for spoilt in (left_out, ~left_out):
-        nodes = np.where(
-            spoilt[:, :, None] & (np.arange(len(SCHEMA.nodes)) != network.settled), 5, observation["nodes"]
-        )
+        nodes = np.where(spoilt[:, :, None] & (np.arange(len(SCHEMA.nodes)) != SETTLED), 5, observation["nodes"])
         logits = run(network, observation | {"nodes": nodes})[0]
         assert torch.equal(logits, run(network, observation)[0]) == (spoilt is left_out)
 
@@ -194,16 +205,124 @@ def test_every_parameter_is_trained() -> None:
     network, simulator = scorer(), simulator_for(4)
     for _ in range(3):
         act(simulator)
-    observation = {name: torch.from_numpy(array.copy()) for name, array in simulator.observation.items()}
-    logits, values = network(observation)
-    probability = logits.softmax(dim=1)[:, 1]
-    (probability.sum() + values.sum()).backward()
-    # A bias that is the same for all candidates changes nothing; tasks of candidates have only settled senders.
-    without = {"score.bias", "attention.bias", "encoder.senders.1.weight"}
+    batch = network.read(tensors(simulator.observation))
+    scores, values = network(batch)
+    (scores.softmax(dim=0)[1] + values.sum()).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        assert bool(parameter.grad.abs().max() > 1e-9) or name in without, name
+        # A bias that is the same for all candidates changes nothing.
+        assert (parameter.grad.abs() > 1e-9).any() or name == "heads.bias", name
+    assert network.heads.weight.grad is not None
+    assert (network.heads.weight.grad.abs().amax(dim=1) > 1e-9).all()
+
+
+def graph_read(observation: Arrays, row: int, rounds: int) -> tuple[Any, ...]:
+    """What `CandidateScorer.read` should keep of one situation's graph, in plain Python.
+
+    Returns features and distances of the nodes in order, and the edges and the candidates' nodes as positions.
+    """
+    num_nodes, num_edges = observation["counts"][row]
+    live = [node for node in range(num_nodes) if not observation["nodes"][row, node, SETTLED]]
+    edges = [
+        edge for edge in observation["edges"][row, :, :num_edges].T.tolist() if edge[0] in live and edge[1] in live
+    ]
+    spoken_of = observation["candidate_nodes"][row][observation["action_mask"][row] == 1].tolist()
+    away = {node: 0 for nodes in spoken_of for node in nodes if node in live}
+    for distance in range(1, rounds + 1):
+        heard = [node for edge in edges for node in edge if edge[0] in away or edge[1] in away]
+        away |= {node: distance for node in heard if node not in away}
+    order = sorted(away)
+    near = [edge for edge in edges if min(away.get(node, rounds) for node in edge) < rounds]
+    return (
+        [observation["nodes"][row, node].tolist() for node in order],
+        [away[node] for node in order],
+        sorted([order.index(node) for node in edge] for edge in near),
+        [[order.index(node) if node in order else ABSENT for node in nodes] for nodes in spoken_of],
+    )
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_reading_leaves_out_padding_and_what_is_far(rounds: int) -> None:
+    network, simulator = scorer(rounds), simulator_for(5, num_tasks=40, window=6)
+    kept = set()
+    for _ in range(30):
+        observation = simulator.observation
+        batch = network.read(tensors(observation))
+        assert torch.equal(batch.context, torch.from_numpy(observation["context"]))
+        for row in range(5):
+            one = batch.select(torch.tensor([row]))
+            assert one.action.tolist() == np.flatnonzero(observation["action_mask"][row]).tolist()
+            assert one.candidates.tolist() == observation["candidates"][row][one.action].tolist()
+            graphs = one.graphs
+            assert graphs is not None
+            assert (graphs.num_nodes.item(), graphs.num_edges.item()) == (len(graphs.nodes), graphs.edges.shape[1])
+            read = (graphs.nodes, graphs.away, graphs.edges.T, graphs.spoken_of)
+            nodes, away, edges, spoken_of = (array.tolist() for array in read)
+            assert (nodes, away, sorted(edges), spoken_of) == graph_read(observation, row, rounds)
+            kept.add(len(nodes) < (observation["nodes"][row, : observation["counts"][row, 0], SETTLED] == 0).sum())
+        act(simulator)
+    assert kept == {True, False}
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_what_is_far_does_not_matter(rounds: int) -> None:
+    """A network that is shown the whole graph scores alike."""
+    network, simulator = scorer(rounds), simulator_for(5, num_tasks=40, window=6)
+    whole = replace(network_settings(rounds), rounds=40)
+    for _ in range(12):
+        act(simulator)
+    observation = tensors(simulator.observation)
+    near, far = network.read(observation), CandidateBatch.of(observation, SCHEMA, whole)
+    assert near.graphs is not None
+    assert far.graphs is not None
+    assert len(near.graphs.nodes) < len(far.graphs.nodes)
+    # All nodes of the whole graph are computed in all rounds.
+    everything = replace(far, graphs=replace(far.graphs, away=torch.zeros_like(far.graphs.away)))
+    with torch.inference_mode():
+        for one, other in zip(network(near), network(everything), strict=True):
+            assert_close(one, other)
+
+
+@rounds
+def test_batches_are_taken_apart_and_put_together(rounds: int) -> None:
+    network, simulator = scorer(rounds), simulator_for(6)
+    parts = []
+    for _ in range(5):
+        parts.append(network.read(tensors(simulator.observation)))
+        act(simulator)
+    together = CandidateBatch.concatenate(parts)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(30))
+    with torch.inference_mode():
+        values = torch.cat([network(part)[1] for part in parts])
+        scores = torch.cat([part.padded(network(part)[0], simulator.num_candidates) for part in parts])
+        for batch, rows in ((together, torch.arange(30)), (together.select(order), order)):
+            assert_close(network(batch)[1], values[rows])
+            assert_close(batch.padded(network(batch)[0], simulator.num_candidates), scores[rows])
+
+
+def test_distribution_is_the_softmax_of_each_situation() -> None:
+    network, simulator = scorer(), simulator_for(4)
+    act(simulator)
+    batch = network.read(tensors(simulator.observation))
+    scores = 3 * torch.randn(len(batch.action), generator=torch.Generator().manual_seed(0))
+    expected = torch.distributions.Categorical(logits=batch.padded(scores, simulator.num_candidates))
+    distribution = CandidateCategorical(scores, batch)
+    assert_close(distribution.log_probability, expected.logits[batch.situation, batch.action])
+    assert_close(distribution.entropy(), expected.entropy())
+    assert batch.action[distribution.mode()].tolist() == expected.mode.tolist()
+    torch.manual_seed(0)
+    drawn = torch.stack([distribution.sample() for _ in range(4000)])
+    assert (batch.situation[drawn] == torch.arange(4)).all()
+    frequency = torch.bincount(drawn.flatten(), minlength=len(scores)) / 4000
+    # Five standard errors of the commonest.
+    torch.testing.assert_close(frequency, distribution.log_probability.exp(), rtol=0, atol=5 * (0.25 / 4000) ** 0.5)
+
+
+def test_mode_is_the_first_of_equals() -> None:
+    batch = scorer().read(tensors(simulator_for(3).observation))
+    equal = CandidateCategorical(torch.zeros(len(batch.action)), batch)
+    assert equal.mode().tolist() == (batch.num_candidates.cumsum(0) - batch.num_candidates).tolist()
 
 
 def test_ppo_reads_the_network() -> None:
@@ -212,12 +331,13 @@ def test_ppo_reads_the_network() -> None:
     act(simulator)
     space, actions = simulator.single_observation_space, spaces.Discrete(simulator.num_candidates)
     policy = CandidatePolicy(space, actions, lambda _: 1e-3, SCHEMA, NetworkSettings(hidden=16, rounds=1))
-    torch.nn.init.normal_(policy.scorer.score.weight)
-    observation = {name: torch.from_numpy(array.copy()) for name, array in simulator.observation.items()}
+    torch.nn.init.normal_(policy.scorer.heads.weight)
+    observation = tensors(simulator.observation)
     masks = simulator.observation["action_mask"] == 1
     for narrower in (masks, masks & (np.arange(masks.shape[1]) % 2 == 0)):
-        logits, values = run(policy.scorer, simulator.observation)
-        logged = logits.masked_fill(torch.from_numpy(~narrower), -1e8).log_softmax(dim=1)
+        narrowed = simulator.observation | {"action_mask": narrower.astype(np.int8)}
+        logits, values = run(policy.scorer, narrowed)
+        logged = logits.log_softmax(dim=1)
         best, _, _ = policy(observation, deterministic=True, action_masks=narrower)
         assert best.tolist() == logged.argmax(dim=1).tolist()
         taken, taken_values, log_probability = policy(observation, action_masks=narrower)
@@ -228,7 +348,7 @@ def test_ppo_reads_the_network() -> None:
         assert entropy is not None
         assert_close(entropy, -(logged.exp() * logged).sum(dim=1))
         assert_close(policy.get_distribution(observation, narrower).log_prob(taken), log_probability)
-        for shown in (taken_values, again, policy.predict_values(observation)):
+        for shown in (taken_values, again, policy.predict_values(tensors(narrowed))):
             assert_close(shown, values)
 
 
@@ -291,6 +411,53 @@ def test_checkpoint_is_a_policy(checkpoint: Path, folder: str) -> None:
     ]
 
 
+def play_out(policy: Policy, simulator: TaskGraphSimulator) -> list[list[int]]:
+    """Returns the actions of each episode."""
+    policy.reset(simulator)
+    actions = []
+    while not simulator.outcome["terminated"].all():
+        actions.append(policy.act(simulator.observation, simulator))
+        simulator.step(actions[-1])
+        assert not simulator.outcome["invalid_action"].any()
+    return np.transpose(actions).tolist()  # type: ignore[no-any-return]
+
+
+def test_sampling_policy_draws_the_same_whatever_the_batch(checkpoint: Path) -> None:
+    policy = LearnedPolicy(checkpoint, sample=True)
+    together = play_out(policy, simulator_for(4))
+    assert together == play_out(policy, simulator_for(4))
+    for row in range(4):
+        alone = simulator_for(1)
+        alone.reset([row])
+        assert play_out(policy, alone) == [together[row]]
+    assert together != play_out(LearnedPolicy(checkpoint), simulator_for(4))
+
+
+def test_sampling_policy_draws_from_the_distribution(checkpoint: Path) -> None:
+    """The same instance under many seeds; what is drawn differs between seeds and between decisions."""
+    simulator = simulator_for(4000)
+    simulator.reset(range(4000), [GRAPHS[0]] * 4000)
+    policy = LearnedPolicy(checkpoint, sample=True)
+    policy.reset(simulator)
+    probability = run(scorer(), simulator.observation)[0][0].softmax(dim=0)
+    assert 0.1 < probability.max() < 0.9
+    drawn = torch.from_numpy(policy.act(simulator.observation, simulator))
+    frequency = torch.bincount(drawn, minlength=len(probability)) / 4000
+    torch.testing.assert_close(frequency, probability, rtol=0, atol=5 * (0.25 / 4000) ** 0.5)
+
+
+def test_best_of_draws_from_the_network(checkpoint: Path) -> None:
+    policy = make_policy(f"best-of-8:ppo:{checkpoint}")
+    assert policy.name == f"best-of-8:ppo:{checkpoint}"
+    makespans = {}
+    for one in (policy, make_policy(f"best-of-1:ppo:{checkpoint}")):
+        table = play(simulator_for(10), one, range(10))
+        makespans[one.name] = table["makespan"].to_numpy()
+    best_of_8, drawn_once = makespans.values()
+    assert (best_of_8 <= drawn_once).all()
+    assert (best_of_8 < drawn_once).any()
+
+
 def cut(file: str, keep: float) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         content = (folder / file).read_bytes()
@@ -317,7 +484,7 @@ def with_text(old: str, new: str) -> Callable[[Path], None]:
 
 def with_tensor(name: str, number: float) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
-        save_checkpoint(folder, card(), scorer().state_dict() | {name: torch.full((1, 16), number)})
+        save_checkpoint(folder, card(), scorer().state_dict() | {name: torch.full((2, 16), number)})
 
     return damage
 
@@ -336,7 +503,7 @@ DAMAGES = {
     "cut tensors": (cut(POLICY, 0.5), rf"{POLICY}: cannot read these tensors"),
     "empty tensors": (cut(POLICY, 0), rf"{POLICY}: cannot read these tensors"),
     "no tensors": (lambda folder: (folder / POLICY).unlink(), rf"{POLICY}: cannot read these tensors"),
-    "NaN": (with_tensor("score.weight", torch.nan), rf"{POLICY}: .*not finite"),
+    "NaN": (with_tensor("heads.weight", torch.nan), rf"{POLICY}: .*not finite"),
     "cut card": (cut(CARD, 0.5), rf"{CARD}: not valid JSON"),
     "empty card": (cut(CARD, 0), rf"{CARD}: not valid JSON"),
     "list for a card": (lambda folder: (folder / CARD).write_text("[]"), rf"{CARD}: "),

@@ -48,7 +48,13 @@ def test_same_seed_gives_the_same_bits(whole: Path, tmp_path: Path) -> None:
 
 
 def test_resumed_run_equals_an_uninterrupted_one(whole: Path, tmp_path: Path) -> None:
-    train(replace(SMALL, output=tmp_path, steps=1_100))
+    def interrupt(steps: int, _: dict[str, float]) -> None:
+        if steps > 1_100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(SMALL, output=tmp_path, steps=2_400), interrupt)
+    assert 0 < load_card(tmp_path / "last").steps < 1_280
     resumed = train(replace(SMALL, output=tmp_path, steps=2_400, resume=True))
     assert_same_tensors(whole, resumed, "policy")
     assert_same_tensors(whole, resumed, "training")
@@ -65,7 +71,7 @@ def test_resuming_a_finished_run_changes_nothing(whole: Path) -> None:
 
 def test_other_seed_gives_other_weights(whole: Path, tmp_path: Path) -> None:
     other = train(replace(SMALL, output=tmp_path, steps=320, seed=1))
-    name = "score.weight"
+    name = "heads.weight"
     assert not np.array_equal(weights(other)[name], weights(whole)[name])
 
 

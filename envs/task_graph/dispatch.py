@@ -8,7 +8,7 @@ import numpy as np
 
 from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
-from .features import Measures, find_best, measure, measure_start, measures_at, show, view_at
+from .features import show, view_at
 from .instance import Problem, problem_at
 from .list_scheduling import insert_ready
 from .reward import reward
@@ -17,13 +17,9 @@ from .world import NOTHING, World, clear_episode, decode, find_inputs, first_all
 
 
 @inner
-def _make_ready(problem: Problem, episode: Episode, measures: Measures, task: int) -> None:
+def _make_ready(problem: Problem, episode: Episode, task: int) -> None:
     """Adds a task to the ready ones."""
     find_inputs(problem, episode, task)
-    for device in range(problem.duration.shape[1]):
-        option = episode.options[task, device]
-        option.start = max(option.data_ready, episode.plan.lanes[device].available)
-    measure(problem, episode, measures, task)
     episode.runs[task].ready_at = episode.status[0].now
     insert_ready(episode.plan, episode.status[0].num_ready, problem.upward_rank, task)
     episode.status[0].num_ready += 1
@@ -76,7 +72,7 @@ def _enqueue(problem: Problem, episode: Episode, task: int, device: int) -> None
 
 
 @inner
-def _complete(problem: Problem, episode: Episode, measures: Measures, device: int) -> None:
+def _complete(problem: Problem, episode: Episode, device: int) -> None:
     """Ends the task in service on a device, and begins the next."""
     status, plan, queue = episode.status[0], episode.plan, episode.queues[device]
     task = queue.head
@@ -95,7 +91,7 @@ def _complete(problem: Problem, episode: Episode, measures: Measures, device: in
         receiver = problem.edges[edge].target
         plan.tasks[receiver].pending -= 1
         if plan.tasks[receiver].pending == 0:
-            _make_ready(problem, episode, measures, receiver)
+            _make_ready(problem, episode, receiver)
 
 
 @inner
@@ -111,38 +107,38 @@ def _next_event(problem: Problem, episode: Episode) -> float:
 
 
 @inner
-def _pass_time(problem: Problem, episode: Episode, measures: Measures) -> None:
+def _pass_time(problem: Problem, episode: Episode) -> None:
     """Lets time pass until the next event, and everything happen that is due then."""
     status = episode.status[0]
     status.now = max(status.now, _next_event(problem, episode))
     for device in range(episode.queues.size):
         if episode.queues[device].until <= status.now:
-            _complete(problem, episode, measures, device)
+            _complete(problem, episode, device)
     while status.num_arrived < status.num_arriving:
         task = episode.runs[status.num_arrived].arriving
         if problem.tasks[task].release > status.now:
             break
         status.num_arrived += 1
         episode.plan.tasks[task].pending = 0
-        _make_ready(problem, episode, measures, task)
+        _make_ready(problem, episode, task)
 
 
 @inner
-def _run_on(problem: Problem, episode: Episode, measures: Measures) -> None:
+def _run_on(problem: Problem, episode: Episode) -> None:
     """Lets time pass until there is something to decide, or all tasks have run."""
     status = episode.status[0]
     while status.num_finished < problem.total[0].num_tasks and (
         first_allowed(problem, episode)[0] < 0 or _next_event(problem, episode) <= status.now
     ):
-        _pass_time(problem, episode, measures)
+        _pass_time(problem, episode)
     status.can_wait = _next_event(problem, episode) < np.inf
-    _expect(problem, episode, measures)
+    _expect(problem, episode)
     if status.num_finished == problem.total[0].num_tasks:
         status.bound = status.makespan
 
 
 @inner
-def _expect(problem: Problem, episode: Episode, measures: Measures) -> None:
+def _expect(problem: Problem, episode: Episode) -> None:
     """Finds what expected durations let expect: when tasks in line will run, when ready ones could start.
 
     Until a task has finished, the state shows its expected finish; only ``until`` knows the true one.
@@ -157,12 +153,8 @@ def _expect(problem: Problem, episode: Episode, measures: Measures) -> None:
         path = np.inf
         for device in range(problem.duration.shape[1]):
             option = episode.options[task, device]
-            start = max(option.data_ready, plan.lanes[device].available)
-            path = min(path, start + problem.duration[task, device] + problem.tail[task, device])
-            if start != option.start:
-                option.start = start
-                measure_start(problem, episode, measures, task, device)
-        find_best(problem, measures, task)
+            option.start = max(option.data_ready, plan.lanes[device].available)
+            path = min(path, option.start + problem.duration[task, device] + problem.tail[task, device])
         status.bound = max(status.bound, path)
 
 
@@ -187,7 +179,7 @@ def _expect_line(problem: Problem, episode: Episode, device: int) -> None:
 def _begin(world: World, rows: IntArray, queue_limit: int) -> None:
     for i in range(rows.size):
         b = rows[i]
-        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
+        episode = episode_at(world.state, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         clear_episode(problem, episode, world.outcome[b : b + 1])
@@ -205,8 +197,8 @@ def _begin(world: World, rows: IntArray, queue_limit: int) -> None:
                 if problem.tasks[task].release > 0.0:
                     _await_release(problem, episode, task)
                 else:
-                    _make_ready(problem, episode, measures, task)
-        _run_on(problem, episode, measures)
+                    _make_ready(problem, episode, task)
+        _run_on(problem, episode)
 
 
 @inner
@@ -214,7 +206,7 @@ def _advance(world: World, rows: IntArray, actions: IntArray, reward_code: int) 
     noteworthy = 0
     for i in range(rows.size):
         b = rows[i]
-        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
+        episode = episode_at(world.state, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         outcome = world.outcome[b]
@@ -227,12 +219,12 @@ def _advance(world: World, rows: IntArray, actions: IntArray, reward_code: int) 
             wait = task < 0 and status.can_wait
             outcome.invalid_action = task < 0 and not (wait and actions[i] == 0)
             if wait:
-                _pass_time(problem, episode, measures)
+                _pass_time(problem, episode)
             else:
                 if task < 0:
                     task, device = first_allowed(problem, episode)
                 _enqueue(problem, episode, task, device)
-            _run_on(problem, episode, measures)
+            _run_on(problem, episode)
             outcome.terminated = status.num_finished == problem.total[0].num_tasks
             outcome.reward = reward(
                 reward_code, bound_before, status.bound, status.makespan, outcome.terminated, status.makespan_unit
@@ -241,7 +233,7 @@ def _advance(world: World, rows: IntArray, actions: IntArray, reward_code: int) 
             outcome.episode_length += 1
             if outcome.terminated:
                 settle_jobs(world, b)
-        show(problem, episode, measures, view_at(world.shown, b))
+        show(problem, episode, view_at(world.shown, b))
         noteworthy += outcome.terminated or outcome.invalid_action
     return noteworthy
 

@@ -70,119 +70,7 @@ SCHEMA = ObservationSchema(
 """Nodes are the P devices, then the tasks; a candidate speaks of its task and its device."""
 
 
-QUANTITY = np.dtype([(feature.name, np.float32) for feature in SCHEMA.candidates])
-"""A number for each feature of a candidate, in the feature's unit; the feature is its distance from a reference."""
-
-BEST = np.dtype(
-    [
-        ("start", np.float32),  # over scale, the least over the devices that can run the task
-        ("finish", np.float32),  # likewise
-        ("path", np.float32),  # likewise: finish + optimistic cost
-        ("partial", np.bool_),  # whether some device cannot run the task
-    ],
-    align=True,
-)
-"""The best that a ready task can get."""
-
-_WIDTH = len(SCHEMA.candidates)
-_HIGH = np.float32(CLIP)
-
-
-class Measures(NamedTuple):
-    """What the features of the candidates are made of, kept from step to step. It follows from the state.
-
-    A ready task's quantities are written by `measure`, and again by `measure_start` where its start has moved. The
-    flat arrays are the records once more, row after row: the features of a task's candidates are one subtraction.
-    """
-
-    quantities: Records  # (B, T, P) of QUANTITY
-    references: Records  # (P,) of QUANTITY, those of the task at hand
-    best: Records  # (B, T) of BEST
-    flat_quantities: NDArray[np.float32]  # (B, T, P * Fc)
-    flat_references: NDArray[np.float32]  # (P * Fc,)
-    lowest: NDArray[np.float32]  # (P * Fc,) least value of each feature
-
-    @classmethod
-    def empty(cls, num_envs: int, num_tasks: int, num_devices: int) -> Measures:
-        """Returns room for B episodes."""
-        quantities = np.zeros((num_envs, num_tasks, num_devices), QUANTITY)
-        references = np.zeros(num_devices, QUANTITY)
-        increase = [feature.name.endswith("_increase") for feature in SCHEMA.candidates]
-        return cls(
-            quantities=quantities,
-            references=references,
-            best=np.zeros((num_envs, num_tasks), BEST),
-            flat_quantities=quantities.view(np.float32).reshape(num_envs, num_tasks, -1),
-            flat_references=references.view(np.float32),
-            lowest=np.tile(np.where(increase, 0.0, -CLIP).astype(np.float32), num_devices),
-        )
-
-
-@inner
-def measures_at(measures: Measures, b: int) -> Any:
-    """Returns one episode's rows."""
-    return Measures(
-        measures.quantities[b],
-        measures.references,
-        measures.best[b],
-        measures.flat_quantities[b],
-        measures.flat_references,
-        measures.lowest,
-    )
-
-
-@inner
-def measure(problem: Problem, episode: Episode, measures: Measures, task: int) -> None:
-    """Writes the quantities of a task that has become ready."""
-    per_scale = problem.total[0].per_scale
-    per_bound = 1.0 / episode.status[0].bound_unit
-    rank, least = problem.upward_rank[task], problem.tasks[task].min_duration
-    measures.best[task].partial = False
-    for device in range(problem.duration.shape[1]):
-        quantity = measures.quantities[task, device]
-        quantity.rank_gap = -rank * per_scale
-        quantity.rank = rank / problem.total[0].largest_rank
-        quantity.duration = problem.duration[task, device] * per_scale
-        quantity.duration_gap = (problem.duration[task, device] - least) * per_scale
-        quantity.transfer = episode.options[task, device].transfer * per_scale
-        quantity.optimistic_cost = problem.tail[task, device] * per_bound
-        if problem.duration[task, device] == np.inf:
-            measures.best[task].partial = True
-        measure_start(problem, episode, measures, task, device)
-    find_best(problem, measures, task)
-
-
-@inner
-def measure_start(problem: Problem, episode: Episode, measures: Measures, task: int, device: int) -> None:
-    """Writes what depends on the start of a ready task on a device; `find_best` is to follow."""
-    quantity = measures.quantities[task, device]
-    per_scale = problem.total[0].per_scale
-    start = episode.options[task, device].start
-    finish = start + problem.duration[task, device]
-    path = (finish + problem.tail[task, device]) * per_scale
-    quantity.start_gap = start * per_scale
-    quantity.idle = start * per_scale
-    quantity.finish_gap = finish * per_scale
-    quantity.device_gap = finish * per_scale
-    quantity.makespan_increase = finish * per_scale
-    quantity.path_gap = path
-    quantity.bound_increase = path
-
-
-@inner
-def find_best(problem: Problem, measures: Measures, task: int) -> None:
-    """Finds the best that a ready task can get."""
-    start, finish, path = np.float32(np.inf), np.float32(np.inf), np.float32(np.inf)
-    for device in range(problem.duration.shape[1]):
-        quantity = measures.quantities[task, device]
-        if problem.duration[task, device] < np.inf:
-            start = min(start, quantity.start_gap)
-            finish = min(finish, quantity.finish_gap)
-            path = min(path, quantity.path_gap)
-    measures.best[task].start = start
-    measures.best[task].finish = finish
-    measures.best[task].path = path
-
+_LOW, _HIGH = np.float32(-CLIP), np.float32(CLIP)
 
 MARK = np.dtype([("episode", np.int64), ("touched", np.int64), ("all_open", np.bool_)], align=True)
 """What a view shows: the serial number of the episode (-1 for none), how many of its changes, whether all devices
@@ -233,7 +121,7 @@ def _clip(value: float) -> float:
 
 
 @inner
-def show(problem: Problem, episode: Episode, measures: Measures, view: View) -> None:
+def show(problem: Problem, episode: Episode, view: View) -> None:
     """Brings one episode's observation up to date: the view was last written two steps ago."""
     status = episode.status[0]
     if view.mark[0].episode != status.serial:
@@ -250,8 +138,8 @@ def show(problem: Problem, episode: Episode, measures: Measures, view: View) -> 
     view.mark[0].touched = status.num_touched
     slots = min(status.num_ready, view.slots.size)
     _show_devices(problem, episode, view)
-    _set_references(problem, episode, measures, slots)
-    _show_candidates(problem, episode, measures, view, slots)
+    _show_window(problem, episode, view, slots)
+    _show_candidates(problem, episode, view, slots)
     _show_context(problem, episode, view, slots)
 
 
@@ -321,53 +209,33 @@ def _show_devices(problem: Problem, episode: Episode, view: View) -> None:
 
 
 @inner
-def _set_references(problem: Problem, episode: Episode, measures: Measures, slots: int) -> None:
-    """Sets what is subtracted from the quantities of all ready tasks in the window."""
-    status, lanes, ready = episode.status[0], episode.plan.lanes, episode.plan.tasks
-    per_scale = problem.total[0].per_scale
-    least_start, least_finish, least_available = np.float32(np.inf), np.float32(np.inf), np.inf
-    for slot in range(slots):
-        best = measures.best[ready[slot].ready]
-        least_start = min(least_start, best.start)
-        least_finish = min(least_finish, best.finish)
-    for device in range(lanes.size):
-        least_available = min(least_available, lanes[device].available)
-    most_urgent = problem.upward_rank[ready[0].ready] if slots > 0 else 0.0
-    for device in range(lanes.size):
-        reference = measures.references[device]
-        reference.start_gap = least_start
-        reference.finish_gap = least_finish
-        reference.bound_increase = status.bound * per_scale
-        reference.makespan_increase = status.makespan * per_scale
-        reference.rank_gap = -most_urgent * per_scale
-        reference.queue = (least_available - lanes[device].available) * per_scale
-        reference.idle = lanes[device].available * per_scale
+def _show_window(problem: Problem, episode: Episode, view: View, slots: int) -> None:
+    """Writes which candidates there are."""
+    all_open = _all_open(episode)
+    same = all_open and view.mark[0].all_open
+    for slot in range(view.slots.size):
+        task = episode.plan.tasks[slot].ready if slot < slots else -1
+        if view.slots[slot] != task or (task >= 0 and not same):
+            _show_slot(problem, episode, view, slot, task)
+        elif task < 0:
+            break
+    view.mark[0].all_open = all_open
 
 
 @inner
-def _show_candidates(problem: Problem, episode: Episode, measures: Measures, view: View, slots: int) -> None:
-    num_devices = problem.duration.shape[1]
-    width = num_devices * _WIDTH
-    all_open = _all_open(episode)
-    same_open = all_open and view.mark[0].all_open
-    for slot in range(slots):
-        task = episode.plan.tasks[slot].ready
-        if view.slots[slot] != task or not same_open:
-            _name_candidates(problem, episode, view, slot, task)
-        best = measures.best[task]
-        for device in range(num_devices):
-            measures.references[device].device_gap = best.finish
-            measures.references[device].path_gap = best.path
-        begin = _WIDTH + slot * width
-        _write_features(measures, measures.flat_quantities[task], view.flat[begin : begin + width])
-        if best.partial or not all_open:
-            _clear_masked(problem, view, slot)
-    view.mark[0].all_open = all_open
-    for slot in range(slots, view.slots.size):
-        if view.slots[slot] < 0:
-            break
-        _hide(problem, view, slot)
-    _show_wait(problem, episode, measures, view, slots)
+def _show_slot(problem: Problem, episode: Episode, view: View, slot: int, task: int) -> None:
+    """Writes what a place of the window stands for: a task, or nothing (-1)."""
+    num_devices, nothing = problem.duration.shape[1], view.nodes.shape[0]
+    view.slots[slot] = task
+    for device in range(num_devices):
+        row = 1 + slot * num_devices + device
+        allowed = task >= 0 and is_allowed(problem, episode, task, device)
+        view.action_mask[row] = 1 if allowed else 0
+        view.candidate_nodes[row, 0] = num_devices + task if allowed else nothing
+        view.candidate_nodes[row, 1] = device if allowed else nothing
+        if not allowed:
+            for feature in range(view.candidates.shape[1]):
+                view.candidates[row, feature] = 0.0
 
 
 @inner
@@ -376,17 +244,6 @@ def _all_open(episode: Episode) -> bool:
     for device in range(episode.queues.size):
         count += is_open(episode, device)
     return bool(count == episode.queues.size)
-
-
-@inner
-def _show_wait(problem: Problem, episode: Episode, measures: Measures, view: View, slots: int) -> None:
-    """Writes candidate 0."""
-    view.action_mask[0] = 1 if slots == 0 or episode.status[0].can_wait else 0
-    view.candidates[0, 0] = view.action_mask[0]
-    view.candidates[0, 1] = 0.0
-    if episode.status[0].can_wait:
-        next_finish = _next_finish(episode) * problem.total[0].per_scale
-        view.candidates[0, 1] = _clip(next_finish - measures.references[0].start_gap)
 
 
 @inner
@@ -401,48 +258,71 @@ def _next_finish(episode: Episode) -> float:
 
 
 @inner
-def _write_features(measures: Measures, quantities: NDArray[np.float32], features: NDArray[np.float32]) -> None:
-    """Writes the candidates of one task, in a form that compiles to vector instructions."""
-    references, lowest = measures.flat_references, measures.lowest
-    for i in range(features.size):
-        value = quantities[i] - references[i]
-        value = lowest[i] if value < lowest[i] else value
-        features[i] = _HIGH if value > _HIGH else value
+def _show_candidates(problem: Problem, episode: Episode, view: View, slots: int) -> None:
+    duration, tail, options, lanes = problem.duration, problem.tail, episode.options, episode.plan.lanes
+    candidates, ready = view.candidates, episode.plan.tasks
+    num_devices = duration.shape[1]
 
-
-@inner
-def _name_candidates(problem: Problem, episode: Episode, view: View, slot: int, task: int) -> None:
-    """Writes which task and devices a place of the window stands for."""
-    num_devices = problem.duration.shape[1]
-    view.slots[slot] = task
+    least_start, least_finish, least_available = np.inf, np.inf, np.inf
+    for slot in range(slots):
+        task = ready[slot].ready
+        for device in range(num_devices):
+            if duration[task, device] < np.inf:
+                start = options[task, device].start
+                least_start = min(least_start, start)
+                least_finish = min(least_finish, start + duration[task, device])
     for device in range(num_devices):
-        row = 1 + slot * num_devices + device
-        allowed = is_allowed(problem, episode, task, device)
-        view.candidate_nodes[row, 0] = num_devices + task if allowed else view.nodes.shape[0]
-        view.candidate_nodes[row, 1] = device if allowed else view.nodes.shape[0]
-        view.action_mask[row] = 1 if allowed else 0
+        least_available = min(least_available, lanes[device].available)
+
+    per_scale = problem.total[0].per_scale
+    per_rank = 1.0 / problem.total[0].largest_rank
+    per_bound = 1.0 / episode.status[0].bound_unit
+    bound, makespan = episode.status[0].bound, episode.status[0].makespan
+    most_urgent = problem.upward_rank[ready[0].ready] if slots > 0 else 0.0
+    for slot in range(slots):
+        task = ready[slot].ready
+        rank, min_duration = problem.upward_rank[task], problem.tasks[task].min_duration
+        best_finish, best_path = np.inf, np.inf
+        for device in range(num_devices):
+            finish = options[task, device].start + duration[task, device]
+            best_finish = min(best_finish, finish)
+            best_path = min(best_path, finish + tail[task, device])
+        for device in range(num_devices):
+            row = 1 + slot * num_devices + device
+            if not view.action_mask[row]:
+                continue
+            start = options[task, device].start
+            finish = start + duration[task, device]
+            path = finish + tail[task, device]
+            available = lanes[device].available
+            candidates[row, 1] = (start - least_start) * per_scale
+            candidates[row, 2] = (finish - least_finish) * per_scale
+            candidates[row, 3] = (finish - best_finish) * per_scale
+            candidates[row, 4] = (path - best_path) * per_scale
+            candidates[row, 5] = max(path - bound, 0.0) * per_scale
+            candidates[row, 6] = max(finish - makespan, 0.0) * per_scale
+            candidates[row, 7] = (most_urgent - rank) * per_scale
+            candidates[row, 8] = rank * per_rank
+            candidates[row, 9] = duration[task, device] * per_scale
+            candidates[row, 10] = (duration[task, device] - min_duration) * per_scale
+            candidates[row, 11] = (available - least_available) * per_scale
+            candidates[row, 12] = (start - available) * per_scale
+            candidates[row, 13] = options[task, device].transfer * per_scale
+            candidates[row, 14] = tail[task, device] * per_bound
+    _clip_all(view.flat[candidates.shape[1] : candidates.shape[1] * (1 + slots * num_devices)])
+
+    can_wait = episode.status[0].can_wait
+    view.action_mask[0] = 1 if slots == 0 or can_wait else 0
+    candidates[0, 0] = view.action_mask[0]
+    candidates[0, 1] = _clip((_next_finish(episode) - least_start) * per_scale) if can_wait else 0.0
 
 
 @inner
-def _clear_masked(problem: Problem, view: View, slot: int) -> None:
-    """Takes back the features of candidates that are not allowed."""
-    num_devices = problem.duration.shape[1]
-    for row in range(1 + slot * num_devices, 1 + (slot + 1) * num_devices):
-        if not view.action_mask[row]:
-            view.candidates[row, :] = 0.0
-
-
-@inner
-def _hide(problem: Problem, view: View, slot: int) -> None:
-    """Masks the candidates of a place of the window."""
-    num_devices = problem.duration.shape[1]
-    view.slots[slot] = -1
-    for row in range(1 + slot * num_devices, 1 + (slot + 1) * num_devices):
-        for feature in range(_WIDTH):
-            view.candidates[row, feature] = 0.0
-        view.candidate_nodes[row, 0] = view.nodes.shape[0]
-        view.candidate_nodes[row, 1] = view.nodes.shape[0]
-        view.action_mask[row] = 0
+def _clip_all(features: NDArray[np.float32]) -> None:
+    """Clips in a form that compiles to vector instructions."""
+    for i in range(features.size):
+        value = _HIGH if features[i] > _HIGH else features[i]
+        features[i] = _LOW if value < _LOW else value
 
 
 @inner

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
-from .features import Measures, find_best, measure, measure_start, measures_at, show, view_at
+from .features import show, view_at
 from .instance import Problem, problem_at
 from .list_scheduling import earliest_start, insert_ready, place
 from .reward import reward
@@ -15,7 +15,7 @@ from .world import NOTHING, World, clear_episode, decode, find_inputs, first_all
 
 
 @inner
-def _make_ready(problem: Problem, episode: Episode, measures: Measures, task: int) -> None:
+def _make_ready(problem: Problem, episode: Episode, task: int) -> None:
     """Adds a task to the ready ones, and finds when it could start on each device."""
     find_inputs(problem, episode, task)
     for device in range(problem.duration.shape[1]):
@@ -23,13 +23,12 @@ def _make_ready(problem: Problem, episode: Episode, measures: Measures, task: in
         option.start = earliest_start(
             episode.plan, device, option.data_ready, problem.duration[task, device], episode.status[0].insertion
         )
-    measure(problem, episode, measures, task)
     insert_ready(episode.plan, episode.status[0].num_ready, problem.upward_rank, task)
     episode.status[0].num_ready += 1
 
 
 @inner
-def _decide(problem: Problem, episode: Episode, measures: Measures, task: int, device: int) -> None:
+def _decide(problem: Problem, episode: Episode, task: int, device: int) -> None:
     """Places a ready task, and brings its successors and the starts that it shifts up to date."""
     status, plan, options = episode.status[0], episode.plan, episode.options
     start = options[task, device].start
@@ -55,28 +54,26 @@ def _decide(problem: Problem, episode: Episode, measures: Measures, task: int, d
         cut = start < option.start + duration and finish > option.start
         if cut or not status.insertion:
             option.start = earliest_start(plan, device, option.data_ready, duration, status.insertion)
-            measure_start(problem, episode, measures, other, device)
-            find_best(problem, measures, other)
     status.num_ready = kept
     for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
         receiver = problem.edges[edge].target
         plan.tasks[receiver].pending -= 1
         if plan.tasks[receiver].pending == 0:
-            _make_ready(problem, episode, measures, receiver)
+            _make_ready(problem, episode, receiver)
 
 
 @inner
 def _begin(world: World, rows: IntArray, insertion: bool) -> None:
     for i in range(rows.size):
         b = rows[i]
-        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
+        episode = episode_at(world.state, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         clear_episode(problem, episode, world.outcome[b : b + 1])
         status.insertion = insertion
         for task in range(problem.total[0].num_tasks):
             if episode.plan.tasks[task].pending == 0:
-                _make_ready(problem, episode, measures, task)
+                _make_ready(problem, episode, task)
 
 
 @inner
@@ -84,7 +81,7 @@ def _advance(world: World, rows: IntArray, actions: IntArray, reward_code: int) 
     noteworthy = 0
     for i in range(rows.size):
         b = rows[i]
-        episode, measures = episode_at(world.state, b), measures_at(world.measures, b)
+        episode = episode_at(world.state, b)
         status = episode.status[0]
         problem = problem_at(world.instances, status.slot)
         outcome = world.outcome[b]
@@ -97,7 +94,7 @@ def _advance(world: World, rows: IntArray, actions: IntArray, reward_code: int) 
                 outcome.invalid_action = True
                 task, device = first_allowed(problem, episode)
             bound_before = status.bound
-            _decide(problem, episode, measures, task, device)
+            _decide(problem, episode, task, device)
             outcome.terminated = status.num_placed == problem.total[0].num_tasks
             outcome.reward = reward(
                 reward_code, bound_before, status.bound, status.makespan, outcome.terminated, status.makespan_unit
@@ -106,7 +103,7 @@ def _advance(world: World, rows: IntArray, actions: IntArray, reward_code: int) 
             outcome.episode_length += 1
             if outcome.terminated:
                 settle_jobs(world, b)
-        show(problem, episode, measures, view_at(world.shown, b))
+        show(problem, episode, view_at(world.shown, b))
         noteworthy += outcome.terminated or outcome.invalid_action
     return noteworthy
 

@@ -16,13 +16,13 @@ from ...workloads.generators import DrawnGraphs, GraphSource
 from ...workloads.task_graph import IntArray, TaskGraph
 from ..core.simulator import Arrays, Simulator, observation_space
 from . import dispatch, plan
-from .features import MARK, SCHEMA, Measures, View
+from .features import MARK, SCHEMA, View
 from .instance import Instance, Instances
 from .list_scheduling import Draft, prepare
 from .noise import draw_slowdowns
 from .schedule import Schedule
 from .state import State
-from .world import NOTHING, World, measure_ready
+from .world import NOTHING, World
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,12 +103,9 @@ class TaskGraphSimulator(Simulator):
         self._drawn_seed = np.full(self._num_drawn, -1, np.int64)
         self._given: dict[int, Instance] = {}
         self.state = State.empty(num_envs, workload.max_tasks, num_devices, workload.max_jobs)
-        self._measures = Measures.empty(num_envs, workload.max_tasks, num_devices)
         self._draft = Draft.empty(workload.max_tasks, num_devices)
         self._views = [self._view(buffer, window) for buffer in self.buffers]
-        self._handles = [
-            hold(World(self.instances, self.state, self._measures, self.outcome, view)) for view in self._views
-        ]
+        self._handles = [hold(World(self.instances, self.state, self.outcome, view)) for view in self._views]
 
     def _view(self, buffer: Arrays, window: int) -> View:
         mark = np.zeros(self.num_envs, MARK)
@@ -241,7 +238,6 @@ class TaskGraphSimulator(Simulator):
             array[...] = arrays[name]
         for view in self._views:
             view.mark["episode"] = -1
-        measure_ready(self.handle, rows)
         self._show(rows)
 
     def metrics(self, rows: IntArray) -> dict[str, NDArray[np.float64]]:

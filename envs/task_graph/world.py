@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ...compilation import handle_kernel, inner
-from ...workloads.task_graph import IntArray
-from .features import Measures, View, measure, measures_at
-from .instance import Instances, Problem, Records, problem_at
+from ...compilation import inner
+from .features import View
+from .instance import Instances, Problem, Records
 from .list_scheduling import clear
 from .ranks import transfer_time
-from .state import Episode, State, episode_at, is_allowed
+from .state import Episode, State, is_allowed
 
 NOTHING = -(2**63)
 """The action that decides nothing, and only shows an episode as it is."""
@@ -21,7 +20,6 @@ class World(NamedTuple):
 
     instances: Instances
     state: State
-    measures: Measures
     outcome: Records  # (B,) of OUTCOME
     shown: View
 
@@ -125,18 +123,3 @@ def first_allowed(problem: Problem, episode: Episode) -> tuple[int, int]:
             if is_allowed(problem, episode, task, device):
                 return task, device
     return -1, -1
-
-
-@inner
-def _measure_ready(world: World, rows: IntArray) -> None:
-    for i in range(rows.size):
-        episode = episode_at(world.state, rows[i])
-        problem = problem_at(world.instances, episode.status[0].slot)
-        for position in range(episode.status[0].num_ready):
-            measure(problem, episode, measures_at(world.measures, rows[i]), episode.plan.tasks[position].ready)
-
-
-@handle_kernel
-def measure_ready(handle: Any, rows: IntArray) -> None:
-    """Brings the measures of some episodes up to date whose state was loaded."""
-    _measure_ready(handle.value, rows)

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compilation import inner
-from ...workloads.task_graph import IntArray
 from ..core.simulator import CLIP, Feature, ObservationSchema
 from .instance import Problem, Records
-from .state import Episode, is_allowed, is_open
+from .state import Episode, is_allowed
 
 SCHEMA = ObservationSchema(
     candidates=(
@@ -72,9 +71,8 @@ SCHEMA = ObservationSchema(
 
 _LOW, _HIGH = np.float32(-CLIP), np.float32(CLIP)
 
-MARK = np.dtype([("episode", np.int64), ("touched", np.int64), ("all_open", np.bool_)], align=True)
-"""What a view shows: the serial number of the episode (-1 for none), how many of its changes, whether all devices
-took tasks."""
+MARK = np.dtype([("episode", np.int64), ("touched", np.int64), ("slots", np.int64)], align=True)
+"""What a view shows: the serial number of the episode (-1 for none), how many of its changes, how many ready tasks."""
 
 
 class View(NamedTuple):
@@ -89,7 +87,6 @@ class View(NamedTuple):
     counts: NDArray[np.int32]  # (B, 2)
     candidate_nodes: NDArray[np.int32]  # (B, A, 2)
     flat: NDArray[np.float32]  # (B, A * Fc) the candidates once more, row after row
-    slots: IntArray  # (B, W) the task that each place of the window shows, -1 for none
     mark: Records  # (B,) of MARK
 
 
@@ -106,7 +103,6 @@ def view_at(view: View, b: int) -> Any:
         view.counts[b],
         view.candidate_nodes[b],
         view.flat[b],
-        view.slots[b],
         view.mark[b : b + 1],
     )
 
@@ -136,9 +132,8 @@ def show(problem: Problem, episode: Episode, view: View) -> None:
             for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
                 _show_task(problem, episode, view, problem.edges[edge].target)
     view.mark[0].touched = status.num_touched
-    slots = min(status.num_ready, view.slots.size)
+    slots = min(status.num_ready, (view.candidates.shape[0] - 1) // problem.duration.shape[1])
     _show_devices(problem, episode, view)
-    _show_window(problem, episode, view, slots)
     _show_candidates(problem, episode, view, slots)
     _show_context(problem, episode, view, slots)
 
@@ -157,7 +152,7 @@ def _show_graph(problem: Problem, view: View) -> None:
     view.candidates[:] = 0.0
     view.candidate_nodes[:] = view.nodes.shape[0]
     view.action_mask[:] = 0
-    view.slots[:] = -1
+    view.mark[0].slots = 0
     for edge in range(num_edges):
         source, target = num_devices + problem.edges[edge].source, num_devices + problem.edges[edge].target
         transfer = problem.edge_costs[edge].mean_transfer * per_scale
@@ -209,41 +204,13 @@ def _show_devices(problem: Problem, episode: Episode, view: View) -> None:
 
 
 @inner
-def _show_window(problem: Problem, episode: Episode, view: View, slots: int) -> None:
-    """Writes which candidates there are."""
-    all_open = _all_open(episode)
-    same = all_open and view.mark[0].all_open
-    for slot in range(view.slots.size):
-        task = episode.plan.tasks[slot].ready if slot < slots else -1
-        if view.slots[slot] != task or (task >= 0 and not same):
-            _show_slot(problem, episode, view, slot, task)
-        elif task < 0:
-            break
-    view.mark[0].all_open = all_open
-
-
-@inner
-def _show_slot(problem: Problem, episode: Episode, view: View, slot: int, task: int) -> None:
-    """Writes what a place of the window stands for: a task, or nothing (-1)."""
-    num_devices, nothing = problem.duration.shape[1], view.nodes.shape[0]
-    view.slots[slot] = task
-    for device in range(num_devices):
-        row = 1 + slot * num_devices + device
-        allowed = task >= 0 and is_allowed(problem, episode, task, device)
-        view.action_mask[row] = 1 if allowed else 0
-        view.candidate_nodes[row, 0] = num_devices + task if allowed else nothing
-        view.candidate_nodes[row, 1] = device if allowed else nothing
-        if not allowed:
-            for feature in range(view.candidates.shape[1]):
-                view.candidates[row, feature] = 0.0
-
-
-@inner
-def _all_open(episode: Episode) -> bool:
-    count = 0
-    for device in range(episode.queues.size):
-        count += is_open(episode, device)
-    return bool(count == episode.queues.size)
+def _hide(view: View, row: int) -> None:
+    """Masks a candidate."""
+    for feature in range(view.candidates.shape[1]):
+        view.candidates[row, feature] = 0.0
+    view.candidate_nodes[row, 0] = view.nodes.shape[0]
+    view.candidate_nodes[row, 1] = view.nodes.shape[0]
+    view.action_mask[row] = 0
 
 
 @inner
@@ -258,7 +225,9 @@ def _next_finish(episode: Episode) -> float:
 
 
 @inner
-def _show_candidates(problem: Problem, episode: Episode, view: View, slots: int) -> None:
+def _show_candidates(  # noqa: PLR0915 (a line a feature)
+    problem: Problem, episode: Episode, view: View, slots: int
+) -> None:
     duration, tail, options, lanes = problem.duration, problem.tail, episode.options, episode.plan.lanes
     candidates, ready = view.candidates, episode.plan.tasks
     num_devices = duration.shape[1]
@@ -289,7 +258,8 @@ def _show_candidates(problem: Problem, episode: Episode, view: View, slots: int)
             best_path = min(best_path, finish + tail[task, device])
         for device in range(num_devices):
             row = 1 + slot * num_devices + device
-            if not view.action_mask[row]:
+            if not is_allowed(problem, episode, task, device):
+                _hide(view, row)
                 continue
             start = options[task, device].start
             finish = start + duration[task, device]
@@ -309,6 +279,12 @@ def _show_candidates(problem: Problem, episode: Episode, view: View, slots: int)
             candidates[row, 12] = (start - available) * per_scale
             candidates[row, 13] = options[task, device].transfer * per_scale
             candidates[row, 14] = tail[task, device] * per_bound
+            view.candidate_nodes[row, 0] = num_devices + task
+            view.candidate_nodes[row, 1] = device
+            view.action_mask[row] = 1
+    for row in range(1 + slots * num_devices, 1 + view.mark[0].slots * num_devices):
+        _hide(view, row)
+    view.mark[0].slots = slots
     _clip_all(view.flat[candidates.shape[1] : candidates.shape[1] * (1 + slots * num_devices)])
 
     can_wait = episode.status[0].can_wait

@@ -104,14 +104,13 @@ class TaskGraphSimulator(Simulator):
         self._given: dict[int, Instance] = {}
         self.state = State.empty(num_envs, workload.max_tasks, num_devices, workload.max_jobs)
         self._draft = Draft.empty(workload.max_tasks, num_devices)
-        self._views = [self._view(buffer, window) for buffer in self.buffers]
+        self._views = [self._view(buffer) for buffer in self.buffers]
         self._handles = [hold(World(self.instances, self.state, self.outcome, view)) for view in self._views]
 
-    def _view(self, buffer: Arrays, window: int) -> View:
+    def _view(self, buffer: Arrays) -> View:
         mark = np.zeros(self.num_envs, MARK)
         mark["episode"] = -1
-        slots = np.full((self.num_envs, window), -1)
-        return View(**buffer, flat=buffer["candidates"].reshape(self.num_envs, -1), slots=slots, mark=mark)
+        return View(**buffer, flat=buffer["candidates"].reshape(self.num_envs, -1), mark=mark)
 
     def _begin(self, rows: IntArray, instances: Sequence[Any] | None) -> None:
         if instances is None:

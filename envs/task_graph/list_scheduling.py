@@ -246,6 +246,14 @@ def _release(problem: Problem, draft: Draft, task: int, num_ready: int) -> int:
 
 
 @inner
+def _num_decided(problem: Problem, plan: Plan) -> int:
+    count = 0
+    for task in range(problem.total[0].num_tasks):
+        count += plan.tasks[task].device >= 0
+    return count
+
+
+@inner
 def _best_place(problem: Problem, draft: Draft, task: int, insertion: bool) -> tuple[int, float]:
     """Returns the device where a task's finish plus outlook is least, and when it can start there."""
     find_data_ready(problem, draft, task)
@@ -260,23 +268,23 @@ def _best_place(problem: Problem, draft: Draft, task: int, insertion: bool) -> t
 
 
 @inner
-def continue_by_priority(problem: Problem, draft: Draft, step: int, insertion: bool) -> None:
+def continue_by_priority(problem: Problem, draft: Draft, insertion: bool) -> None:
     """Completes a plan: places the ready task of highest priority where its finish plus outlook is least, and so on.
 
     Args:
         problem: The instance.
         draft: With ``priority`` and ``outlook`` set, and a ``plan`` in which some tasks are decided and the others
-            count their undecided predecessors; the result is its ``plan``. A lane is free from ``available`` on,
-            and in the gaps between its intervals.
-        step: How many tasks are decided.
+            count their undecided predecessors; the result is its ``plan``. What waits for a task that does not
+            become ready stays undecided.
         insertion: Whether tasks may go into gaps.
     """
     num_ready = _gather_ready(problem, draft)
-    while num_ready > 0:
+    for step in range(_num_decided(problem, draft.plan), problem.total[0].num_tasks):
+        if num_ready == 0:
+            break
         task = _take_ready(draft, num_ready, 0)
         device, start = _best_place(problem, draft, task, insertion)
         place(problem, draft.plan, step, task, device, start)
-        step += 1
         num_ready = _release(problem, draft, task, num_ready - 1)
 
 
@@ -290,7 +298,7 @@ def schedule_by_priority(problem: Problem, draft: Draft, insertion: bool) -> Non
         insertion: Whether tasks may go into gaps.
     """
     clear(problem, draft.plan)
-    continue_by_priority(problem, draft, 0, insertion)
+    continue_by_priority(problem, draft, insertion)
 
 
 @inner
@@ -640,20 +648,6 @@ def derive(instances: Instances, n: int, draft: Draft) -> None:
     ranks.upward_rank(problem)
 
 
-@inner
-def _prepare(instances: Instances, n: int, draft: Draft) -> None:
-    derive(instances, n, draft)
-    problem = problem_at(instances, n)
-    total = problem.total[0]
-    ranks.optimistic_cost(problem, False, problem.tail)
-    total.lower_bound = ranks.makespan_lower_bound(problem)
-    heft(problem, draft)
-    makespan = 0.0
-    for device in range(problem.duration.shape[1]):
-        makespan = max(makespan, draft.plan.lanes[device].available)
-    total.heft_makespan = makespan
-
-
 @kernel
 def prepare(instances: Instances, draft: Draft, rows: IntArray) -> None:
     """Fills the derived fields of some instances.
@@ -664,4 +658,13 @@ def prepare(instances: Instances, draft: Draft, rows: IntArray) -> None:
         rows: int64, which of them.
     """
     for i in range(rows.size):
-        _prepare(instances, rows[i], draft)
+        derive(instances, rows[i], draft)
+        problem = problem_at(instances, rows[i])
+        total = problem.total[0]
+        ranks.optimistic_cost(problem, False, problem.tail)
+        total.lower_bound = ranks.makespan_lower_bound(problem)
+        heft(problem, draft)
+        makespan = 0.0
+        for device in range(problem.duration.shape[1]):
+            makespan = max(makespan, draft.plan.lanes[device].available)
+        total.heft_makespan = makespan

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
-import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -297,6 +296,8 @@ class TaskGraph:
         if twice.any():
             raise self._fail(f"edges: {self._edge(np.flatnonzero(twice)[0])} is given twice")
         if has_cycle(self.num_tasks, source, target):
+            import networkx as nx
+
             cycle = nx.find_cycle(nx.DiGraph(list(zip(source.tolist(), target.tolist(), strict=True))))
             names = [self.task_names[task] for task, _ in cycle]
             shown = [name if name.isprintable() else repr(name) for name in (*names, names[0])]

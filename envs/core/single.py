@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
-import pandas as pd
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -15,6 +14,9 @@ from ...errors import HetgymError, unknown_name
 from .presentation import Presentation, copy_of
 from .scenario import Scenario, load_scenario
 from .simulator import Simulator
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEED_LIMIT = 2**31
 

@@ -276,8 +276,8 @@ def continue_by_priority(problem: Problem, draft: Draft, step: int, insertion: b
     Args:
         problem: The instance.
         draft: With ``priority`` and ``outlook`` set, and a ``plan`` in which some tasks are decided and the others
-            count their undecided predecessors; the result is its ``plan``. A lane is free from ``available`` on,
-            and in the gaps between its intervals.
+            count their undecided predecessors; the result is its ``plan``. What waits for a task that does not
+            become ready stays undecided.
         step: How many tasks are decided.
         insertion: Whether tasks may go into gaps.
     """
@@ -653,20 +653,6 @@ def derive(instances: Instances, n: int, draft: Draft) -> None:
     ranks.upward_rank(problem)
 
 
-@inner
-def _prepare(instances: Instances, n: int, draft: Draft) -> None:
-    derive(instances, n, draft)
-    problem = problem_at(instances, n)
-    total = problem.total[0]
-    ranks.optimistic_cost(problem, False, problem.tail)
-    total.lower_bound = ranks.makespan_lower_bound(problem)
-    heft(problem, draft)
-    makespan = 0.0
-    for device in range(problem.duration.shape[1]):
-        makespan = max(makespan, draft.plan.lanes[device].available)
-    total.heft_makespan = makespan
-
-
 @kernel
 def prepare(instances: Instances, draft: Draft, rows: IntArray) -> None:
     """Fills the derived fields of some instances.
@@ -677,4 +663,13 @@ def prepare(instances: Instances, draft: Draft, rows: IntArray) -> None:
         rows: int64, which of them.
     """
     for i in range(rows.size):
-        _prepare(instances, rows[i], draft)
+        derive(instances, rows[i], draft)
+        problem = problem_at(instances, rows[i])
+        total = problem.total[0]
+        ranks.optimistic_cost(problem, False, problem.tail)
+        total.lower_bound = ranks.makespan_lower_bound(problem)
+        heft(problem, draft)
+        makespan = 0.0
+        for device in range(problem.duration.shape[1]):
+            makespan = max(makespan, draft.plan.lanes[device].available)
+        total.heft_makespan = makespan

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ...workloads.task_graph import FloatArray, IntArray
 from .instance import Instance
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,8 @@ class Schedule:
         Columns: ``task`` (index), ``name``, ``device`` (index), ``device_name``, ``start`` and ``finish`` (seconds); in
         Dispatch ``decided`` (seconds) as well.
         """
+        import pandas as pd
+
         names, devices = instance.graph.task_names, instance.platform.devices
         chosen = self.device[self.sequence]
         table = pd.DataFrame(

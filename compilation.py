@@ -69,7 +69,10 @@ def kernel(function: Function) -> Function:
 
 
 def inner(function: Function) -> Function:
-    """Compiles a function that only kernels call: like a kernel, but without its wrapper for Python."""
+    """Compiles a function that only kernels call: like a kernel, but without its wrapper for Python.
+
+    It is inlined into its callers: tuples of arrays are hundreds of words, which a call would copy.
+    """
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, forceinline=True)
 
 

@@ -9,9 +9,8 @@ from ...workloads.task_graph import IntArray
 from .features import show, view_at
 from .instance import Problem, problem_at
 from .list_scheduling import earliest_start, insert_ready, place
-from .reward import reward
 from .state import Episode, episode_at, touch
-from .world import NOTHING, World, clear_episode, decode, find_inputs, first_allowed, settle_jobs
+from .world import NOTHING, World, account, clear_episode, decode, find_inputs, first_allowed
 
 
 @inner
@@ -95,14 +94,7 @@ def _advance(world: World, rows: IntArray, actions: IntArray, reward_code: int) 
                 task, device = first_allowed(problem, episode)
             bound_before = status.bound
             _decide(problem, episode, task, device)
-            outcome.terminated = status.num_placed == problem.total[0].num_tasks
-            outcome.reward = reward(
-                reward_code, bound_before, status.bound, status.makespan, outcome.terminated, status.makespan_unit
-            )
-            outcome.episode_return += outcome.reward
-            outcome.episode_length += 1
-            if outcome.terminated:
-                settle_jobs(world, b)
+            account(world, b, bound_before, status.num_placed == problem.total[0].num_tasks, reward_code)
         show(problem, episode, view_at(world.shown, b))
         noteworthy += outcome.terminated or outcome.invalid_action
     return noteworthy

@@ -9,6 +9,7 @@ from .features import View
 from .instance import Instances, Problem, Records
 from .list_scheduling import clear
 from .ranks import transfer_time
+from .reward import reward
 from .state import Episode, State, is_allowed
 
 NOTHING = -(2**63)
@@ -51,7 +52,27 @@ def clear_episode(problem: Problem, episode: Episode, outcome: Records) -> None:
 
 
 @inner
-def settle_jobs(world: World, b: int) -> None:
+def account(world: World, b: int, bound_before: float, is_over: bool, reward_code: int) -> None:
+    """Writes what a decision gave an episode.
+
+    Args:
+        world: What the kernels work on.
+        b: Which episode.
+        bound_before: Its lower bound before the decision, seconds.
+        is_over: Whether it has ended.
+        reward_code: Place in `REWARDS`.
+    """
+    status, outcome = world.state.status[b], world.outcome[b]
+    outcome.terminated = is_over
+    outcome.reward = reward(reward_code, bound_before, status.bound, status.makespan, is_over, status.makespan_unit)
+    outcome.episode_return += outcome.reward
+    outcome.episode_length += 1
+    if is_over:
+        _settle_jobs(world, b)
+
+
+@inner
+def _settle_jobs(world: World, b: int) -> None:
     """Finds when the jobs of an episode that is over have ended."""
     graphs, status, finish = world.instances.graph, world.state.status[b], world.state.job_finish[b]
     n = status.slot

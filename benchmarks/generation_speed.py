@@ -68,4 +68,4 @@ if __name__ == "__main__":
     ):
         seconds = seconds_for(generate, count)
         table.add_row(name, f"{count:,}", f"{seconds:.2f}", f"{count / seconds:,.0f}")
-    Console().print(table)
+    Console(width=100).print(table)

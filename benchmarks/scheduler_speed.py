@@ -35,4 +35,4 @@ if __name__ == "__main__":
     for num_tasks, num_devices in SIZES:
         times = [milliseconds(name, num_tasks, num_devices) for name in SCHEDULERS]
         table.add_row(f"{num_tasks} x {num_devices}", *[f"{value:.2f}" for value in times])
-    Console().print(table)
+    Console(width=100).print(table)

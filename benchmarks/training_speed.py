@@ -37,4 +37,4 @@ if __name__ == "__main__":
     for rounds, name in ((2, "graph encoder, 2 rounds"), (0, "candidate scorer alone")):
         for batch_size in (400, 800, 1600):
             table.add_row(name, str(batch_size), f"{speed(rounds, batch_size):,.0f}")
-    Console().print(table)
+    Console(width=100).print(table)

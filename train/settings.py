@@ -50,7 +50,7 @@ class TrainSettings:
     entropy: float = 0.01
     """Weight of the entropy bonus, at first."""
     decay: bool = True
-    """Whether learning rate and entropy bonus fall linearly to 0 at `steps`."""
+    """Whether learning rate and entropy bonus fall linearly to 0 at `steps`; a resumed run with other steps differs."""
     hidden: int = 32
     """Width of the network."""
     rounds: int = 2

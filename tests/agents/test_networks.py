@@ -309,7 +309,7 @@ def test_distribution_is_the_softmax_of_each_situation() -> None:
     expected = torch.distributions.Categorical(logits=batch.padded(scores, simulator.num_candidates))
     distribution = CandidateCategorical(scores, batch)
     assert_close(distribution.log_probability, expected.logits[batch.situation, batch.action])
-    assert_close(distribution.entropy(), expected.entropy())
+    assert_close(distribution.entropy(), expected.entropy())  # type: ignore[no-untyped-call]
     assert batch.action[distribution.mode()].tolist() == expected.mode.tolist()
     torch.manual_seed(0)
     drawn = torch.stack([distribution.sample() for _ in range(4000)])

@@ -116,10 +116,8 @@ def earliest_start(plan: Plan, device: int, ready: float, duration: float, inser
         insertion: Whether it may go into the first gap that holds it (HEFT's rule), or only behind all others.
     """
     available, count = plan.lanes[device].available, plan.lanes[device].num_intervals
-    if ready >= available:
-        return ready
-    if not insertion:
-        return float(available)
+    if ready >= available or not insertion:
+        return float(max(ready, available))
     # The margin is for rounding, which may fit a task into a gap that is narrower in the last bit.
     too_narrow = duration - 1e-12 * available
     # The first interval that ends after the inputs are there; or none, once all gaps from there on are too narrow.

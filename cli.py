@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -135,7 +136,8 @@ def _train(settings: TrainSettings) -> None:
         run = train(settings, show)
     save_figure(training_curve(run), run / "curve.png")
     print(f"checkpoints: {run / 'best'}, {run / 'last'}; curve: {run / 'curve.png'}")
-    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario} --policies heft,ppo:{run}")
+    changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
+    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies heft,ppo:{run}")
 
 
 def _evaluate(command: EvaluateCommand) -> None:
@@ -190,9 +192,12 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 def _print_summary(command: EvaluateCommand, summary: pd.DataFrame) -> None:
     reference = command.reference or default_reference(summary["policy"].to_list())
-    table = Table(title=f"{command.scenario}: {command.metric}, {command.episodes} episodes from seed {command.seed}")
-    table.add_column("policy", overflow="fold", min_width=16)
-    for column in ("mean", f"/ {reference}", "95% interval", "wins", "ties", "µs/decision"):
+    table = Table(
+        title=f"{command.scenario}: {command.metric}, {command.episodes} episodes from seed {command.seed}",
+        caption="µs: the policy's own time for a decision",
+    )
+    table.add_column("policy", overflow="fold")
+    for column in ("mean", f"/ {reference}", "95% interval", "wins", "ties", "µs"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
         interval = "" if math.isnan(row["low"]) else f"{row['low']:.4f} - {row['high']:.4f}"
@@ -203,7 +208,7 @@ def _print_summary(command: EvaluateCommand, summary: pd.DataFrame) -> None:
             interval,
             f"{row['wins']:.0%}",
             f"{row['ties']:.0%}",
-            f"{row['microseconds']:.2f}",
+            f"{row['microseconds']:.1f}",
         )
     Console().print(table)
 

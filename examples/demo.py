@@ -57,7 +57,7 @@ if __name__ == "__main__":
     OUTPUT.mkdir(exist_ok=True)
     workflow = OUTPUT / "sequencing.json"
     write_wfformat(sequencing_workflow(), workflow)
-    policies = f"heft,peft,lookahead,dls,min-min,mct,random,ppo:{OUTPUT / 'run'}"
+    policies = f"heft,peft,lookahead,best-of-32:lookahead,dls,min-min,mct,random,ppo:{OUTPUT / 'run'}"
 
     run("train", "--scenario", "random", "--steps", 80_000, "--evaluate-every", 4, "--output", OUTPUT / "run")
     run("evaluate", "--scenario", "random", "--policies", policies, "--episodes", 200, "--csv", OUTPUT / "graphs.csv")

@@ -95,7 +95,7 @@ class TaskGraphScenario(Scenario):
     def baselines(self) -> tuple[str, ...]:
         """The strongest list schedulers, and what is simplest; in Dispatch those that decide at run time as well."""
         if self.mode == "plan":
-            return ("heft", "peft", "lookahead", "dls", "min-min", "mct", "random")
+            return ("heft", "peft", "lookahead", "best-of-32:lookahead", "dls", "min-min", "mct", "random")
         return (
             "heft",
             "lookahead",

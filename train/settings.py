@@ -49,7 +49,7 @@ class TrainSettings:
     """PPO's clipping range."""
     entropy: float = 0.01
     """Weight of the entropy bonus, at first."""
-    decay: bool = True
+    decay: bool = False
     """Whether learning rate and entropy bonus fall linearly to 0 at `steps`; a resumed run with other steps differs."""
     hidden: int = 32
     """Width of the network."""

@@ -18,7 +18,14 @@ from hetgym.train import TrainSettings, train
 from hetgym.train.settings import parse_changes
 
 SMALL = TrainSettings(
-    set=("num_tasks=10", "num_devices=3"), num_envs=16, rollout=20, hidden=16, rounds=1, evaluate_every=2, held_out=20
+    set=("num_tasks=10", "num_devices=3"),
+    num_envs=16,
+    rollout=20,
+    decay=True,
+    hidden=16,
+    rounds=1,
+    evaluate_every=2,
+    held_out=20,
 )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -194,13 +195,14 @@ def _print_summary(command: EvaluateCommand, summary: pd.DataFrame) -> None:
     reference = command.reference or default_reference(summary["policy"].to_list())
     table = Table(
         title=f"{command.scenario}: {command.metric}, {command.episodes} episodes from seed {command.seed}",
+        box=box.SIMPLE_HEAD,
         caption="µs: the policy's own time for a decision",
     )
     table.add_column("policy", overflow="fold")
     for column in ("mean", f"/ {reference}", "95% interval", "wins", "ties", "µs"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
-        interval = "" if math.isnan(row["low"]) else f"{row['low']:.4f} - {row['high']:.4f}"
+        interval = "" if math.isnan(row["low"]) else f"{row['low']:.3f} - {row['high']:.3f}"
         table.add_row(
             row["policy"],
             f"{row['mean']:.5g}",

@@ -96,17 +96,8 @@ class TaskGraphScenario(Scenario):
         """The strongest list schedulers, and what is simplest; in Dispatch those that decide at run time as well."""
         if self.mode == "plan":
             return ("heft", "peft", "lookahead", "best-of-32:lookahead", "dls", "min-min", "mct", "random")
-        return (
-            "heft",
-            "lookahead",
-            "re-heft",
-            "rank-online-wait",
-            "rank-online",
-            "mct-online",
-            "eft",
-            "fifo",
-            "random",
-        )
+        online = ("re-heft", "rank-online-wait", "rank-online", "mct-online", "eft", "fifo")
+        return ("heft", "lookahead", "best-of-32:lookahead", *online, "random")
 
     @cached_property
     def devices(self) -> Platform:

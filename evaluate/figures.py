@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 
 from ..errors import HetgymError
 
+HIGHEST_RATIO = 1.2
+"""Training curves are cut off above."""
+
 CURVE = "curve.csv"
 """The file of a training run's folder that holds its results on held-out instances."""
 
@@ -36,6 +39,8 @@ def training_curve(run: Path) -> Figure:
     if metric == "makespan_ratio":
         axes.axhline(1.0, color="0.4", linestyle="--", linewidth=1, label="HEFT")
         axes.legend(frameon=False)
+        # An untrained network would leave no room for the rest.
+        axes.set_ylim(top=min(float(curve[metric].max()), HIGHEST_RATIO) + 0.01)
     axes.set_xlabel("decisions trained for")
     axes.set_ylabel(f"{label}, held-out instances")
     axes.set_title(f"{run.name}: {curve[metric].iloc[-1]:.4g} at the end")

@@ -161,7 +161,7 @@ def _take_over(problem: Problem, episode: Episode, draft: Draft) -> None:
     for device in range(problem.duration.shape[1]):
         plan.lanes[device].available = episode.plan.lanes[device].available
         plan.lanes[device].num_intervals = 1
-        plan.intervals[device, 0].begin = 0.0
+        plan.intervals[device, 0].begin = -np.inf
         plan.intervals[device, 0].end = plan.lanes[device].available
         plan.intervals[device, 0].widest_gap = 0.0
     for task in range(problem.total[0].num_tasks):

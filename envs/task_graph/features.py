@@ -261,10 +261,10 @@ def _show_candidates(  # noqa: PLR0915 (a line a feature)
             if not is_allowed(problem, episode, task, device):
                 _hide(view, row)
                 continue
-            start = options[task, device].start
-            finish = start + duration[task, device]
-            path = finish + tail[task, device]
+            start, transfer = options[task, device].start, options[task, device].transfer
+            seconds, after = duration[task, device], tail[task, device]
             available = lanes[device].available
+            finish, path = start + seconds, start + seconds + after
             candidates[row, 1] = (start - least_start) * per_scale
             candidates[row, 2] = (finish - least_finish) * per_scale
             candidates[row, 3] = (finish - best_finish) * per_scale
@@ -273,12 +273,12 @@ def _show_candidates(  # noqa: PLR0915 (a line a feature)
             candidates[row, 6] = max(finish - makespan, 0.0) * per_scale
             candidates[row, 7] = (most_urgent - rank) * per_scale
             candidates[row, 8] = rank * per_rank
-            candidates[row, 9] = duration[task, device] * per_scale
-            candidates[row, 10] = (duration[task, device] - min_duration) * per_scale
+            candidates[row, 9] = seconds * per_scale
+            candidates[row, 10] = (seconds - min_duration) * per_scale
             candidates[row, 11] = (available - least_available) * per_scale
             candidates[row, 12] = (start - available) * per_scale
-            candidates[row, 13] = options[task, device].transfer * per_scale
-            candidates[row, 14] = tail[task, device] * per_bound
+            candidates[row, 13] = transfer * per_scale
+            candidates[row, 14] = after * per_bound
             view.candidate_nodes[row, 0] = num_devices + task
             view.candidate_nodes[row, 1] = device
             view.action_mask[row] = 1

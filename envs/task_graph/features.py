@@ -66,7 +66,10 @@ SCHEMA = ObservationSchema(
     nodes_per_candidate=2,
     settled="placed",
 )
-"""Nodes are the P devices, then the tasks; a candidate speaks of its task and its device."""
+"""Nodes are the P devices, then the tasks; a candidate speaks of its task and its device.
+
+In Dispatch a device's last interval is that of the last task in line, and what has not finished is shown as expected.
+"""
 
 
 _LOW, _HIGH = np.float32(-CLIP), np.float32(CLIP)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[Any]]
 
+_INT64 = np.dtype(np.int64)
+
 CLIP = 10.0
 """Features are clipped to [-CLIP, CLIP]."""
 
@@ -203,15 +205,21 @@ class Simulator(ABC):
         Raises:
             HetgymError: If there are not as many integers as environments, or no episode has begun.
         """
+        if not (isinstance(actions, np.ndarray) and actions.dtype is _INT64 and actions.shape == (self.num_envs,)):
+            actions = self._checked(actions)
+        if not self._begun:
+            raise HetgymError("step: no episode has begun; call reset first")
+        self._current = 1 - self._current
+        return self._advance(actions)
+
+    def _checked(self, actions: Any) -> NDArray[np.int64]:
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
             raise HetgymError(
                 f"actions: must be integers of the shape ({self.num_envs},), not {actions.dtype} {actions.shape}"
             )
-        if not self._begun:
-            raise HetgymError("step: no episode has begun; call reset first")
-        self._current = 1 - self._current
-        return self._advance(actions.astype(np.int64, copy=False))
+        checked: NDArray[np.int64] = actions.astype(np.int64, copy=False)
+        return checked
 
     @abstractmethod
     def _accept(self, instances: Sequence[Any] | None) -> Sequence[Any] | None:

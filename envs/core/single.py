@@ -49,6 +49,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         self._copy = copy
         self._seed_known = False
         self._actions = np.zeros(1, np.int64)
+        self._outcome = self.simulator.outcome[0]  # live
         self.observation_space = self._presentation.single_space
         self.action_space = spaces.Discrete(self.simulator.num_candidates)
 
@@ -75,19 +76,16 @@ class SingleEnv(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes one decision; a masked action executes the lowest-index allowed one."""
-        simulator = self.simulator
         self._actions[0] = action
-        noteworthy = simulator.step(self._actions)
-        outcome = simulator.outcome[0]
         terminated = False
         info: dict[str, Any] = {}
-        if noteworthy:
-            terminated = bool(outcome["terminated"])
-            if outcome["invalid_action"]:
+        if self.simulator.step(self._actions):
+            terminated = bool(self._outcome["terminated"])
+            if self._outcome["invalid_action"]:
                 info["invalid_action"] = True
             if terminated:
-                info["metrics"] = simulator.metrics_of(0)
-        return self._observation(), float(outcome["reward"]), terminated, False, info
+                info["metrics"] = self.simulator.metrics_of(0)
+        return self._observation(), float(self._outcome["reward"]), terminated, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Returns what is allowed now, bool (A,), as sb3-contrib asks for it."""

@@ -117,8 +117,9 @@ RUNNING = [name for name in list_policies("task-graph") if not hasattr(make_poli
 @given(instance=instances, queue_limit=limits)
 def test_policies_follow_the_rules(instance: Instance, queue_limit: int) -> None:
     """And never wait where that would never end."""
-    for name in list_policies("task-graph"):
-        simulator, policy = begin(instance, queue_limit), make_policy(name)
+    patient = make_policy("re-heft", period=1e9)
+    for policy in [*map(make_policy, list_policies("task-graph")), patient]:
+        simulator, name = begin(instance, queue_limit), policy.name
         policy.reset(simulator)
         while not simulator.outcome["terminated"][0]:
             simulator.step(policy.act(simulator.observation, simulator))
@@ -306,6 +307,12 @@ def test_replanning_profits_from_news() -> None:
 def test_online_policies_need_dispatch(name: str) -> None:
     with pytest.raises(HetgymError, match=f"{name}.*mode 'dispatch'"):
         play(load_scenario("heft-paper").simulator(1), make_policy(name), [0])
+
+
+@pytest.mark.parametrize("period", [-1.0, np.inf, np.nan])
+def test_bad_period_is_refused(period: float) -> None:
+    with pytest.raises(HetgymError, match="'re-heft': period: must be zero or more, and finite"):
+        make_policy("re-heft", period=period)
 
 
 def test_noise_needs_dispatch() -> None:

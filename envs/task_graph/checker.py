@@ -78,13 +78,15 @@ def _line_faults(instance: Instance, schedule: Schedule, queue_limit: int | None
     """Checks that devices serve their tasks in order, at once, and from lines that are not too long."""
     assert schedule.decided is not None
     names = instance.graph.task_names
+    inputs: dict[int, list[float]] = {}
+    for _, receiver, arrival in _arrivals(instance, schedule):
+        inputs.setdefault(receiver, []).append(arrival)
     for device in range(instance.platform.num_devices):
         line = [task for task in schedule.sequence.tolist() if schedule.device[task] == device]
         for position, task in enumerate(line):
             decided = float(schedule.decided[task])
             before = [float(schedule.finish[other]) for other in line[:position]]
-            inputs = [arrival for receiver, arrival in _arrivals(instance, schedule) if receiver == task]
-            earliest = max([decided, *before, *inputs])
+            earliest = max([decided, *before, *inputs.get(task, [])])
             if abs(float(schedule.start[task]) - earliest) > slack:
                 yield f"task {names[task]!r} starts at {schedule.start[task]} instead of {earliest}"
             # One is in service, the others wait.
@@ -93,18 +95,16 @@ def _line_faults(instance: Instance, schedule: Schedule, queue_limit: int | None
                 yield f"task {names[task]!r} is decided behind {waiting} others, where {queue_limit} may wait"
 
 
-def _arrivals(instance: Instance, schedule: Schedule) -> Iterator[tuple[int, float]]:
-    """Gives each receiver, and when the data of one of its senders arrive there, seconds."""
+def _arrivals(instance: Instance, schedule: Schedule) -> Iterator[tuple[int, int, float]]:
+    """Gives each sender and receiver, and when the data have arrived, seconds."""
     for sender, receiver, size in _edges(instance):
         source, target = int(schedule.device[sender]), int(schedule.device[receiver])
-        yield receiver, float(schedule.finish[sender]) + _transfer(instance, size, source, target)
+        yield sender, receiver, float(schedule.finish[sender]) + _transfer(instance, size, source, target)
 
 
 def _late_inputs(instance: Instance, schedule: Schedule, slack: float) -> Iterator[str]:
     names = instance.graph.task_names
-    for sender, receiver, size in _edges(instance):
-        source, target = int(schedule.device[sender]), int(schedule.device[receiver])
-        arrival = float(schedule.finish[sender]) + _transfer(instance, size, source, target)
+    for sender, receiver, arrival in _arrivals(instance, schedule):
         if schedule.start[receiver] < arrival - slack:
             yield (
                 f"task {names[receiver]!r} starts at {schedule.start[receiver]}, before the output of "
@@ -161,35 +161,22 @@ def replay(instance: Instance, decisions: Sequence[tuple[int, int]], insertion: 
     )
 
 
-def replay_dispatch(instance: Instance, decisions: Sequence[tuple[int, int] | None], queue_limit: int) -> Schedule:
-    """Runs tasks by the definition of the Dispatch environment, slowly.
+class Run:
+    """Runs tasks by the definition of the Dispatch environment, slowly: what is decided, and what time it is.
 
     A task can be decided when its predecessors have finished and its job has arrived, for a device that can run it
     and has at most ``queue_limit`` tasks waiting. It starts when it is decided, its inputs have arrived, and all
-    tasks that were given to its device before it have finished. Whenever nothing can be decided, and with each
-    None among the decisions, time passes until the next task finishes or the next job arrives.
-
-    Args:
-        instance: The problem.
-        decisions: (task, device) pairs, or None to wait.
-        queue_limit: How many tasks may wait on a device behind the one in service.
+    tasks that were given to its device before it have finished. Whenever nothing can be decided (`go_on`), and when
+    somebody waits, time passes until the next task finishes or the next job arrives.
     """
-    run = Run(instance, queue_limit)
-    run.go_on()
-    for decision in decisions:
-        if decision is None:
-            run.wait()
-        else:
-            run.decide(*decision)
-        run.go_on()
-    return run.schedule()
-
-
-class Run:
-    """What has been decided at run time, and what time it is (`replay_dispatch` has the rules)."""
 
     def __init__(self, instance: Instance, queue_limit: int) -> None:
-        """Begins at time 0; the arguments are those of `replay_dispatch`."""
+        """Begins at time 0.
+
+        Args:
+            instance: The problem.
+            queue_limit: How many tasks may wait on a device behind the one in service.
+        """
         self.instance = instance
         self.num_devices = instance.platform.num_devices
         self.queue_limit = queue_limit

@@ -32,6 +32,12 @@ USED = {
     "soc-ds3": {"a7", "a15"},
 }
 
+each_workflow = pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem) for path in WORKFLOWS]
+    or [pytest.param(None, marks=pytest.mark.skip(reason=f"no workflows in {DATA / 'wfinstances'}"))],
+)
+
 
 def workflow_on(path: Path, platform: str, speedup: dict[str, float]) -> Instance:
     scenario = load_scenario(path, platform=platform, speedup=speedup)
@@ -52,11 +58,7 @@ def longest_path(instance: Instance) -> float:
 
 
 @pytest.mark.parametrize("platform", SPEEDUP)
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, id=path.stem) for path in WORKFLOWS]
-    or [pytest.param(None, marks=pytest.mark.skip(reason=f"no workflows in {DATA / 'wfinstances'}"))],
-)
+@each_workflow
 def test_every_static_schedule_of_a_workflow_is_right(path: Path, platform: str) -> None:
     instance = workflow_on(path, platform, SPEEDUP[platform])
     runs = np.isfinite(instance.duration)
@@ -74,11 +76,7 @@ def test_every_static_schedule_of_a_workflow_is_right(path: Path, platform: str)
 
 
 @pytest.mark.parametrize("platform", SPEEDUP)
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, id=path.stem) for path in WORKFLOWS]
-    or [pytest.param(None, marks=pytest.mark.skip(reason=f"no workflows in {DATA / 'wfinstances'}"))],
-)
+@each_workflow
 def test_every_run_of_a_workflow_is_right(path: Path, platform: str) -> None:
     settings = {"platform": platform, "speedup": SPEEDUP[platform], "mode": "dispatch", "noise": "gamma"}
     simulator = load_scenario(path, **settings).simulator(1)

@@ -2,6 +2,7 @@
 
 from .canonical import CANONICAL_GRAPHS
 from .generators import CanonicalGraph, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
+from .soc import SocJob, soc_jobs
 from .structured import (
     FFT,
     Chains,
@@ -29,6 +30,7 @@ __all__ = [
     "GaussianElimination",
     "GraphSource",
     "RandomGraphs",
+    "SocJob",
     "TaskGraph",
     "TiledMatrix",
     "WorkflowFile",
@@ -42,6 +44,7 @@ __all__ = [
     "qr",
     "random_task_graph",
     "read_wfformat",
+    "soc_jobs",
     "task_graph_from_work",
     "write_wfformat",
 ]

@@ -18,6 +18,7 @@ from ...workloads import (
     ForkJoin,
     GaussianElimination,
     RandomGraphs,
+    SocJob,
     TiledMatrix,
     WorkflowFile,
 )
@@ -56,7 +57,15 @@ class TaskGraphScenario(Scenario):
 
     family: Literal["task-graph"] = "task-graph"
     workload: Annotated[
-        CanonicalGraph | RandomGraphs | TiledMatrix | FFT | GaussianElimination | ForkJoin | Chains | WorkflowFile,
+        CanonicalGraph
+        | RandomGraphs
+        | TiledMatrix
+        | FFT
+        | GaussianElimination
+        | ForkJoin
+        | Chains
+        | WorkflowFile
+        | SocJob,
         Field(discriminator="kind"),
     ]
     platform: str | None = None

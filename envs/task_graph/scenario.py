@@ -17,8 +17,12 @@ from ...workloads import (
     Chains,
     ForkJoin,
     GaussianElimination,
+    MoELayer,
+    NpuPrefill,
+    Pipeline,
     RandomGraphs,
     SocJob,
+    SparkJobs,
     TiledMatrix,
     WorkflowFile,
 )
@@ -65,7 +69,11 @@ class TaskGraphScenario(Scenario):
         | ForkJoin
         | Chains
         | WorkflowFile
-        | SocJob,
+        | SocJob
+        | Pipeline
+        | MoELayer
+        | NpuPrefill
+        | SparkJobs,
         Field(discriminator="kind"),
     ]
     platform: str | None = None

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..errors import HetgymError
 from ..hardware_models import Platform
 from .arrivals import ARRIVAL, Arrivals, draw_jobs
-from .generators import CanonicalGraph, GraphSource, RandomGraphs, WorkflowFile
-from .structured import FFT, Chains, ForkJoin, GaussianElimination, TiledMatrix
+from .generators import GraphSource
+from .sources import AnyGraphs
 from .task_graph import FloatArray, IntArray, TaskGraph, join_jobs
 
 MOST_TASKS = 200_000
@@ -30,10 +30,7 @@ class JobMix(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workload: Annotated[
-        CanonicalGraph | RandomGraphs | TiledMatrix | FFT | GaussianElimination | ForkJoin | Chains | WorkflowFile,
-        Field(discriminator="kind"),
-    ]
+    workload: AnyGraphs
     share: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     variants: Annotated[int, Field(ge=1, le=1_000)] = 1
 

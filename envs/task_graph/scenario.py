@@ -11,17 +11,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ...errors import HetgymError
 from ...hardware_models import Platform, load_platform
-from ...workloads import (
-    FFT,
-    CanonicalGraph,
-    Chains,
-    ForkJoin,
-    GaussianElimination,
-    RandomGraphs,
-    TiledMatrix,
-    WorkflowFile,
-)
+from ...workloads import WorkflowFile
 from ...workloads.generators import DrawnGraphs, GraphSource
+from ...workloads.sources import AnyGraphs
 from ...workloads.stream import JobStream
 from ..core.scenario import Scenario, register_family
 from .instance import Instance
@@ -96,18 +88,7 @@ class TaskGraphScenario(Scenario):
     """
 
     family: Literal["task-graph"] = "task-graph"
-    workload: Annotated[
-        CanonicalGraph
-        | RandomGraphs
-        | TiledMatrix
-        | FFT
-        | GaussianElimination
-        | ForkJoin
-        | Chains
-        | WorkflowFile
-        | JobStream,
-        Field(discriminator="kind"),
-    ]
+    workload: Annotated[AnyGraphs | JobStream, Field(discriminator="kind")]
     platform: str | None = None
     mode: Mode = "plan"
     placement: Literal["insertion", "append"] = "insertion"

@@ -104,6 +104,7 @@ class Planner(ABC):
     name: str
     insertion: bool
     clairvoyant = False
+    observes = False
 
     @abstractmethod
     def schedule(self, problem: Instance | TaskGraph) -> Schedule:
@@ -229,6 +230,7 @@ class PeriodicHeft:
 
     name = "re-heft"
     clairvoyant = False
+    observes = False
 
     def __init__(self, period: float = 0.0) -> None:
         """Chooses the interval.

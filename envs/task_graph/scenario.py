@@ -181,9 +181,9 @@ class TaskGraphScenario(Scenario):
                 )
         return self
 
-    def sections(self) -> tuple[str, ...]:
-        """Returns ``workload``: its settings can be overridden by their own names."""
-        return ("workload",)
+    def sections(self) -> tuple[tuple[str, ...], ...]:
+        """Returns the workload, and the arrivals of a stream: their settings can be overridden by their own names."""
+        return (("workload",), ("workload", "arrivals")) if isinstance(self.workload, JobStream) else (("workload",),)
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -192,7 +192,7 @@ class TaskGraphScenario(Scenario):
             return ("heft", "peft", "lookahead", "best-of-32:lookahead", "dls", "min-min", "mct", "random")
         online = ("re-heft", "rank-online-wait", "rank-online", "mct-online", "eft", "fifo")
         if isinstance(self.workload, JobStream):
-            return (*online, "random")
+            return (*online, "etf-online", "oct-online", "srcpf", "weighted-fair", "drf", "random")
         return ("heft", "lookahead", "best-of-32:lookahead", *online, "random")
 
     @cached_property

@@ -87,6 +87,18 @@ class Device(_Frozen):
             )
         return self
 
+    def steps(self, count: int) -> list[tuple[float, float]]:
+        """Returns (speed, busy power in W) of up to so many operating points, from the highest to the lowest.
+
+        Args:
+            count: At most so many, evenly spread over those that there are; 1 is the highest alone.
+        """
+        points = self.operating_points
+        if not points:
+            return [(1.0, self.busy_power)]
+        chosen = np.linspace(len(points) - 1, 0, min(count, len(points))).round().astype(int)
+        return [(points[index].speed, points[index].busy_power) for index in chosen]
+
 
 class Memory(_Frozen):
     """A memory tier.

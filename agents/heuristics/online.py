@@ -15,8 +15,8 @@ from ...envs import Simulator
 from ...envs.core.simulator import Arrays
 from ...envs.task_graph.instance import Problem, problem_at
 from ...envs.task_graph.simulator import TaskGraphSimulator
-from ...envs.task_graph.state import Episode, episode_at, is_allowed
-from ...envs.task_graph.world import World
+from ...envs.task_graph.state import Episode, is_allowed
+from ...envs.task_graph.world import World, episode_at
 from ...errors import HetgymError
 from ...workloads.task_graph import FloatArray
 from ..policy import Actions
@@ -95,8 +95,8 @@ def _best_device(problem: Problem, episode: Episode, free: FloatArray, task: int
     """
     best, best_device = np.inf, -1
     for device in range(problem.duration.shape[1]):
-        if not now or is_allowed(problem, episode, task, device):
-            start = max(episode.options[task, device].data_ready, free[device])
+        if not now or is_allowed(problem, episode, task, device, 0):
+            start = max(episode.options[task, device].start, free[device])
             if start + problem.duration[task, device] < best:
                 best, best_device = start + problem.duration[task, device], device
     return best_device
@@ -131,10 +131,10 @@ def _first_in_order(problem: Problem, episode: Episode, free: FloatArray, by_ran
             if behind and (task < 0 or _precedes(problem, episode, by_rank, other, task)):
                 task = other
         device = _best_device(problem, episode, free, task, not wait)
-        if device >= 0 and is_allowed(problem, episode, task, device):
+        if device >= 0 and is_allowed(problem, episode, task, device, 0):
             return task, device
         if wait:
-            start = max(episode.options[task, device].data_ready, free[device])
+            start = max(episode.options[task, device].start, free[device])
             free[device] = start + problem.duration[task, device]
         last = task
     return -1, -1
@@ -144,7 +144,7 @@ def _first_in_order(problem: Problem, episode: Episode, free: FloatArray, by_ran
 def _choose(world: World, order: int, wait: bool, free: FloatArray, actions: Actions) -> None:
     num_candidates = world.shown.candidates.shape[1]
     for b in range(actions.size):
-        episode = episode_at(world.state, b)
+        episode = episode_at(world, b)
         problem = problem_at(world.instances, episode.status[0].slot)
         num_devices = problem.duration.shape[1]
         for device in range(num_devices):
@@ -153,7 +153,7 @@ def _choose(world: World, order: int, wait: bool, free: FloatArray, actions: Act
             task, device = _earliest_finish(problem, episode, free)
         else:
             task, device = _first_in_order(problem, episode, free, order == 0, wait)
-        actions[b] = 0 if task < 0 else num_candidates + task * num_devices + device
+        actions[b] = 0 if task < 0 else num_candidates + (task * num_devices + device) * problem.steps.shape[1]
 
 
 @handle_kernel

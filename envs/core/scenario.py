@@ -59,6 +59,11 @@ class Scenario(BaseModel, ABC):
     def baselines(self) -> tuple[str, ...]:
         """Names of the policies that a new one should be compared with; the strongest known are among them."""
 
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """The metric that policies are compared by; less is better."""
+
     def override(self, **changes: Any) -> Self:
         """Returns the scenario with some settings changed.
 

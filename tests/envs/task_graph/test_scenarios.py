@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hetgym.agents import list_policies, make_policy
@@ -10,6 +12,7 @@ from hetgym.envs.task_graph.checker import violations
 from hetgym.envs.task_graph.simulator import TaskGraphSimulator
 from hetgym.evaluate import play
 
+DOCS = Path(__file__).parents[3] / "docs"
 SMALL: dict[str, dict[str, object]] = {
     "cholesky-4c4g": {"tiles": 5},
     "hetero-nic": {"microbatches": 3},
@@ -53,3 +56,12 @@ def test_dispatch_of_a_plan_takes_as_long_as_the_plan(name: str) -> None:
     play(simulator, make_policy("heft"), [0])
     planned = make_policy("heft").schedule(scenario.instance(0, 0)).makespan
     assert simulator.schedule(0).makespan == pytest.approx(planned, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_scenario_is_in_the_docs_with_a_small_picture(name: str) -> None:
+    page = (DOCS / "scenarios.md").read_text(encoding="utf-8")
+    sections = [line.removeprefix("## ").split(", ") for line in page.splitlines() if line.startswith("## ")]
+    assert any(name in section for section in sections)
+    assert f"(images/scenarios/{name}.png)" in page
+    assert 2_000 < (DOCS / "images" / "scenarios" / f"{name}.png").stat().st_size < 60_000

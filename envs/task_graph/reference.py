@@ -424,7 +424,7 @@ class Run:
     @property
     def job_seconds(self) -> float:
         """The integral of `jobs_in_system` until now, seconds."""
-        arrival = self.instance.graph.arrival.tolist()
+        arrival: list[float] = self.instance.graph.arrival.tolist()
         return sum(self.job_finish.get(job, self.now) - arrival[job] for job in self._arrived)
 
     def schedule(self) -> Schedule:

@@ -37,7 +37,7 @@ class Desk(NamedTuple):
     key: FloatArray  # (T,) what ready tasks are ordered by, least first
     job_key: FloatArray  # (J,) what jobs are ordered by
     resource: IntArray  # (P,) which kind of device it is
-    count: IntArray  # (K,) how many devices of each kind there are
+    per_kind: IntArray  # (K,) how many devices of each kind there are
     usage: IntArray  # (J, K) how many tasks of a job are in line on devices of a kind
 
     @classmethod
@@ -52,7 +52,7 @@ class Desk(NamedTuple):
             key=np.empty(num_tasks),
             job_key=np.empty(num_jobs),
             resource=resource,
-            count=np.bincount(resource),
+            per_kind=np.bincount(resource),
             usage=np.empty((num_jobs, len(names)), np.int64),
         )
 
@@ -224,7 +224,7 @@ def _find_dominant_shares(problem: Problem, episode: Episode, desk: Desk) -> Non
         while task >= 0:
             job = problem.tasks[task].job
             desk.usage[job, kind] += 1
-            desk.job_key[job] = max(desk.job_key[job], desk.usage[job, kind] / desk.count[kind])
+            desk.job_key[job] = max(desk.job_key[job], desk.usage[job, kind] / desk.per_kind[kind])
             task = episode.runs[task].behind
 
 

@@ -86,7 +86,7 @@ class RecordedArrivals(_Arrivals):
 
     Attributes:
         path: A CSV file with a row for each job; in a YAML scenario, relative to that file.
-        column: Of the arrivals: seconds, or timestamps as pandas reads them. The first arrival counts as 0.
+        column: Of the arrivals: seconds, or timestamps in ISO 8601. The first arrival counts as 0.
         scale: Times are multiplied by this.
     """
 
@@ -113,17 +113,20 @@ class RecordedArrivals(_Arrivals):
         if self.column not in table:
             raise HetgymError(f"{self.path}: there is no column {self.column!r}; there are {', '.join(table.columns)}")
         column = table[self.column]
+        if column.empty:
+            raise HetgymError(f"{self.path}: {self.column}: there must be at least one arrival")
         if not pd.api.types.is_numeric_dtype(column):
             try:
-                stamps = pd.to_datetime(column)
+                stamps = pd.to_datetime(column, format="ISO8601")
             except (ValueError, TypeError) as error:
                 raise HetgymError(f"{self.path}: {self.column}: neither seconds nor timestamps: {error}") from error
             column = (stamps - stamps.iloc[0]).dt.total_seconds()
         times = column.to_numpy(np.float64)
         wrong = np.flatnonzero(~np.isfinite(times) | (np.diff(times, prepend=times[:1]) < 0))
-        if wrong.size or not times.size:
-            row = wrong[0] if wrong.size else 0
-            raise HetgymError(f"{self.path}: {self.column}: row {row} must be a finite time, not before the one above")
+        if wrong.size:
+            raise HetgymError(
+                f"{self.path}: {self.column}: row {wrong[0]} must be a finite time, not before the one above"
+            )
         return np.asarray((times - times[0]) * self.scale)
 
 

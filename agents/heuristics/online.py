@@ -14,6 +14,7 @@ from ...compilation import handle_kernel, inner
 from ...envs import Simulator
 from ...envs.core.simulator import Arrays
 from ...envs.task_graph.instance import Problem, problem_at
+from ...envs.task_graph.lines import is_earlier, is_more_urgent
 from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...envs.task_graph.state import Episode, is_allowed
 from ...envs.task_graph.world import World, episode_at
@@ -37,7 +38,7 @@ class Desk(NamedTuple):
     key: FloatArray  # (T,) what ready tasks are ordered by, least first
     job_key: FloatArray  # (J,) what jobs are ordered by
     resource: IntArray  # (P,) which kind of device it is
-    count: IntArray  # (K,) how many devices of each kind there are
+    per_kind: IntArray  # (K,) how many devices of each kind there are
     usage: IntArray  # (J, K) how many tasks of a job are in line on devices of a kind
 
     @classmethod
@@ -52,7 +53,7 @@ class Desk(NamedTuple):
             key=np.empty(num_tasks),
             job_key=np.empty(num_jobs),
             resource=resource,
-            count=np.bincount(resource),
+            per_kind=np.bincount(resource),
             usage=np.empty((num_jobs, len(names)), np.int64),
         )
 
@@ -224,17 +225,18 @@ def _find_dominant_shares(problem: Problem, episode: Episode, desk: Desk) -> Non
         while task >= 0:
             job = problem.tasks[task].job
             desk.usage[job, kind] += 1
-            desk.job_key[job] = max(desk.job_key[job], desk.usage[job, kind] / desk.count[kind])
+            desk.job_key[job] = max(desk.job_key[job], desk.usage[job, kind] / desk.per_kind[kind])
             task = episode.runs[task].behind
 
 
 @inner
-def _precedes(problem: Problem, desk: Desk, by_rank: bool, task: int, other: int) -> bool:
-    """Whether a ready task goes before another; of equal keys the more urgent, ties by index."""
-    one, two = desk.key[task], desk.key[other]
-    if one == two and by_rank:
-        one, two = -problem.upward_rank[task], -problem.upward_rank[other]
-    return bool(one < two or (one == two and task < other))
+def _precedes(problem: Problem, episode: Episode, desk: Desk, by_rank: bool, task: int, other: int) -> bool:
+    """Whether a ready task goes before another; of equal keys the more urgent, or the earlier."""
+    if desk.key[task] != desk.key[other]:
+        return bool(desk.key[task] < desk.key[other])
+    if by_rank:
+        return is_more_urgent(problem, episode, task, other)
+    return is_earlier(problem, episode, task, other)
 
 
 @inner
@@ -277,8 +279,8 @@ def _next_in_order(problem: Problem, episode: Episode, order: int, last: int, de
     task, by_rank = -1, order != _READY
     for position in range(episode.status[0].num_ready):
         other = episode.plan.tasks[position].ready
-        behind = last < 0 or _precedes(problem, desk, by_rank, last, other)
-        if behind and (task < 0 or _precedes(problem, desk, by_rank, other, task)):
+        behind = last < 0 or _precedes(problem, episode, desk, by_rank, last, other)
+        if behind and (task < 0 or _precedes(problem, episode, desk, by_rank, other, task)):
             task = other
     return task
 

@@ -127,6 +127,8 @@ class Planner(ABC):
         """
         if not isinstance(simulator, TaskGraphSimulator):
             raise HetgymError(f"policy {self.name!r} schedules task graphs only")
+        if simulator.is_stream:
+            raise HetgymError(f"policy {self.name!r} plans whole graphs: a stream has none; try 're-heft'")
         simulator.set_placement(self.insertion)
         num_envs, max_tasks = simulator.state.tasks.shape
         self._planned = np.zeros((num_envs, max_tasks), PLANNED)

@@ -189,7 +189,7 @@ def _pass_time(problem: Problem, episode: Episode, around: Surroundings, stream:
         happened = True
     if episode.law[0].is_stream:
         happened |= arrive_jobs(problem, episode, stream)
-    return happened
+    return bool(happened)
 
 
 @inner

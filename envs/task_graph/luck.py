@@ -140,7 +140,7 @@ def _noise_factor(law: Records, stream: np.uint64, first: int) -> float:
     if law[0].noise == 1:
         return float(np.exp(sigma * _normal(stream, first) - 0.5 * sigma * sigma))
     if law[0].noise == 2:
-        return _gamma(stream, first, sigma**-2) * sigma * sigma
+        return float(_gamma(stream, first, sigma**-2) * sigma * sigma)
     if law[0].noise == 3:
         return _truncated_normal(stream, first, sigma, law[0].noise_floor)
     return 1.0
@@ -252,7 +252,8 @@ def draw_slowdowns(luck: Luck, platform: Platform, seed: int, episode: int, num_
     """
     slowdowns = np.empty((1, num_tasks, platform.num_devices))
     fill_slowdowns(*luck.law(platform), np.array([seed]), np.array([episode]), np.zeros(1, np.int64), slowdowns)
-    return slowdowns[0]
+    drawn: FloatArray = slowdowns[0]
+    return drawn
 
 
 @kernel

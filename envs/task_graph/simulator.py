@@ -279,6 +279,11 @@ class TaskGraphSimulator(Simulator):
         return noteworthy
 
     @property
+    def is_stream(self) -> bool:
+        """Whether jobs keep arriving."""
+        return self._stream is not None
+
+    @property
     def handle(self) -> Any:
         """What compiled policies read: a handle of the `World`."""
         return self._handles[self._current]

@@ -207,7 +207,7 @@ class _Check:
                 )
         for one, other in pairwise(self.sequence):
             if self.decided[other] < self.decided[one] - self.slack:
-                yield f"task {self.name(other)} is decided after {self.name(one)} in sequence, but earlier"
+                yield f"task {self.name(other)} comes after {self.name(one)} in the sequence, but is decided before it"
 
     def lines(self) -> Iterator[str]:
         """Checks that devices serve their tasks in order, at once, and from lines that are not too long."""
@@ -274,12 +274,14 @@ class _Check:
         run = Run(self.instance, self.rules)
         for task in self.sequence:
             decision, time = (task, self.device(task), self.step(task)), self.decided[task]
-            while run.now < time - self.slack or not run.can_decide(*decision):
-                if run.now > time + self.slack or not run.can_wait():
-                    where = self.device_name(decision[1])
-                    yield f"task {self.name(task)} cannot be given to device {where} at {time}"
-                    return
+            while run.can_wait() and (
+                run.now < time - self.slack or (run.now <= time + self.slack and not run.can_decide(*decision))
+            ):
                 run.wait()
+            if run.now > time + self.slack or not run.can_decide(*decision):
+                where = self.device_name(self.device(task))
+                yield f"task {self.name(task)} cannot be given to device {where} at {time}"
+                return
             run.decide(*decision)
         while run.can_wait():
             run.wait()

@@ -367,10 +367,6 @@ CASES |= {
         # From 0 to 1, from 2 to 3 and from 5 to 7. 7 s x 1 W + 4 s x 4 W.
         ALONE, tasks(4), [(0, 0)], [(0, 7)], {"on_failure": "resume"}, [(0, 1, 2), (0, 3, 5)], energy=23,
     ),
-    "resume: outages that touch": Case(
-        # From 0 to 1 and from 5 to 8.
-        ALONE, tasks(4), [(0, 0)], [(0, 8)], {"on_failure": "resume"}, [(0, 1, 2), (0, 2, 5)], energy=24,
-    ),
     "resume: inputs arrive while it is down": Case(
         # 1 + 2 is before the repair.
         bus(2), tasks(1, 1, edges={(0, 1): 2}), [(0, 0), (1, 1)], [(0, 1), (5, 6)], {"on_failure": "resume"},
@@ -564,6 +560,19 @@ def test_waiting_must_end() -> None:
     assert not run.can_decide(0, 0)
     run.wait()
     assert run.now == 6
+
+
+def test_outages_that_touch_are_one() -> None:
+    # From 0 to 1 and from 5 to 8; nothing happens at 2.
+    instance = Instance(tasks(4), ALONE, outages=np.array([[0, 1, 2], [0, 2, 5]]))
+    run = Run(instance, Rules(mode="dispatch", on_failure="resume"))
+    run.decide(0, 0)
+    times = []
+    while run.can_wait():
+        run.wait()
+        times.append(run.now)
+    assert times == [1, 5, 8]
+    assert_runs(run.schedule(), [(0, 8)])
 
 
 def test_shared_transfers_do_not_end_a_wait() -> None:

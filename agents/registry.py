@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import HetgymError, unknown_name
 from .heuristics import list_schedulers, online, replay
 from .heuristics.best_of import BestOf
+from .heuristics.duplication import Duplication
 from .heuristics.uniform import RandomPolicy
 from .policy import Policy
 
@@ -35,6 +36,7 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "met": list_schedulers.met,
         "olb": list_schedulers.olb,
         "fastest-node": list_schedulers.fastest_node,
+        "duplication": Duplication,
         "fifo": online.fifo,
         "eft": online.eft,
         "mct-online": online.mct_online,

@@ -392,6 +392,7 @@ def prefer_only(problem: Problem, draft: Draft, task: int, device: int) -> None:
 
 @inner
 def fastest_device(problem: Problem, task: int) -> int:
+    """Returns the device that runs a task in least time."""
     fastest = 0
     for device in range(1, problem.duration.shape[1]):
         if problem.duration[task, device] < problem.duration[task, fastest]:
@@ -451,7 +452,10 @@ def peft(problem: Problem, draft: Draft) -> None:
 
 @inner
 def ipeft(problem: Problem, draft: Draft) -> None:
-    """By pessimistic cost, inserted where finish plus critical-node cost is least; parents of critical tasks as HEFT."""
+    """By pessimistic cost, inserted where finish plus critical-node cost is least.
+
+    A parent of a critical task that is not critical itself goes where it finishes first.
+    """
     critical, outlook = draft.ready, draft.outlook
     num_devices = problem.duration.shape[1]
     ranks.downward_rank(problem, draft.priority)

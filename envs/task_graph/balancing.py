@@ -99,18 +99,21 @@ def _enlist(draft: Draft, task: int, device: int) -> None:
 
 @inner
 def _finish(problem: Problem, draft: Draft, device: int, extra: int, left_out: int) -> float:
-    """Returns when a device has run its list, with one more task or without one, if that is not -1; seconds."""
-    time = float(draft.plan.lanes[device].available)
+    """Returns when a device has run its list, with one more task or without one, if that is not -1; seconds.
+
+    It is -inf where there is nothing to run.
+    """
+    available, time = float(draft.plan.lanes[device].available), -np.inf
     place_before = draft.priority.size + device
     entry = _place_before(draft, extra, device) if extra >= 0 else -1
     while True:
         if place_before == entry:
-            time = max(time, draft.outlook[extra, device]) + problem.duration[extra, device]
+            time = max(available, time, draft.outlook[extra, device]) + problem.duration[extra, device]
         task = draft.following[place_before]
         if task < 0:
             return time
         if task != left_out:
-            time = max(time, draft.outlook[task, device]) + problem.duration[task, device]
+            time = max(available, time, draft.outlook[task, device]) + problem.duration[task, device]
         place_before = task
 
 
@@ -123,10 +126,9 @@ def _balance(problem: Problem, draft: Draft, begin: int, end: int) -> None:
         moved = False
         latest, last = -np.inf, -1
         for device in range(num_devices):
-            if draft.following[draft.priority.size + device] >= 0:
-                finish = _finish(problem, draft, device, -1, -1)
-                if finish > latest:
-                    latest, last = finish, device
+            finish = _finish(problem, draft, device, -1, -1)
+            if finish > latest:
+                latest, last = finish, device
         for step in range(begin, end):
             task = plan.tasks[step].sequence
             if plan.tasks[task].device == last and _finish(problem, draft, last, -1, task) < latest:

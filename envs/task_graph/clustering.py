@@ -43,14 +43,16 @@ def _cut_longest_path(problem: Problem, draft: Draft) -> int:
     The mean durations of its tasks count, and the mean transfers between them.
     """
     level, following = draft.priority, draft.following
-    head = -1
-    for position in range(problem.total[0].num_tasks - 1, -1, -1):
+    num_tasks = problem.total[0].num_tasks
+    for position in range(num_tasks - 1, -1, -1):
         task = problem.tasks[position].order
         if following[task] == _UNEXAMINED:
             _, longest = _next_on_path(problem, draft, task)
-            level[task] = ranks.without_last_bits(problem.tasks[task].mean_duration + longest)
-            if head < 0 or level[task] > level[head] or (level[task] == level[head] and task < head):
-                head = task
+            level[task] = problem.tasks[task].mean_duration + longest
+    head = -1
+    for task in range(num_tasks):
+        if following[task] == _UNEXAMINED and (head < 0 or _is_longer(level[task], level[head])):
+            head = task
     task = head
     while task >= 0:
         successor, _ = _next_on_path(problem, draft, task)
@@ -60,14 +62,20 @@ def _cut_longest_path(problem: Problem, draft: Draft) -> int:
 
 
 @inner
+def _is_longer(one: float, other: float) -> bool:
+    """Whether one path is longer than another, by more than rounding."""
+    return bool(ranks.without_last_bits(one) > ranks.without_last_bits(other))
+
+
+@inner
 def _next_on_path(problem: Problem, draft: Draft, task: int) -> tuple[int, float]:
     """Returns the unexamined successor on the longest path from a task, and how much longer that path is, seconds."""
     chosen, longest = _END, 0.0
     for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
         receiver = problem.edges[edge].target
         if draft.following[receiver] == _UNEXAMINED:
-            length = ranks.without_last_bits(problem.edge_costs[edge].mean_transfer + draft.priority[receiver])
-            if chosen < 0 or length > longest:
+            length = problem.edge_costs[edge].mean_transfer + draft.priority[receiver]
+            if chosen < 0 or _is_longer(length, longest):
                 chosen, longest = receiver, length
     return chosen, longest
 

@@ -425,7 +425,9 @@ def _static_levels(problem: Problem, draft: Draft) -> None:
         longest = 0.0
         for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
             longest = max(longest, level[problem.edges[edge].target])
-        level[task] = ranks.without_last_bits(_median_duration(problem, draft, task) + longest)
+        level[task] = _median_duration(problem, draft, task) + longest
+    for task in range(problem.total[0].num_tasks):
+        level[task] = ranks.without_last_bits(level[task])
 
 
 @inner

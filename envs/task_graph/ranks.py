@@ -107,7 +107,10 @@ def mean_costs(problem: Problem) -> None:
 
 @inner
 def without_last_bits(value: float) -> float:
-    """Rounds to 40 bits (Veltkamp's splitting), so that equal priorities tie in whatever order they were summed."""
+    """Rounds to 40 bits (Veltkamp's splitting), so that equal priorities tie in whatever order they were summed.
+
+    Only whole sums: one of rounded terms is off by as much as the rounding.
+    """
     shifted = 8193.0 * value
     return shifted - (shifted - value)
 
@@ -126,7 +129,9 @@ def upward_rank(problem: Problem) -> None:
         for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
             receiver = problem.edges[edge].target
             longest = max(longest, problem.edge_costs[edge].mean_transfer + rank[receiver])
-        rank[task] = without_last_bits(tasks[task].mean_duration + longest)
+        rank[task] = tasks[task].mean_duration + longest
+    for task in range(problem.total[0].num_tasks):
+        rank[task] = without_last_bits(rank[task])
         largest = max(largest, rank[task])
     problem.total[0].largest_rank = largest if largest > 0.0 else 1.0
 

@@ -83,6 +83,7 @@ def play(simulator: Simulator, policy: Policy, seeds: Sequence[int]) -> pd.DataF
     Returns:
         One row for each environment, as `evaluate` returns them, without ``episode``.
     """
+    simulator.observes = getattr(policy, "observes", True)
     simulator.reset(seeds)
     outcome = simulator.outcome
     seconds = -time.perf_counter()

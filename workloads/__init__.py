@@ -2,6 +2,10 @@
 
 from .canonical import CANONICAL_GRAPHS
 from .generators import CanonicalGraph, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
+from .language_models import MoELayer, NpuPrefill, moe_layer, npu_prefill
+from .pipelines import Pipeline, bubble_fraction, pipeline
+from .soc import SocJob, soc_jobs
+from .spark import SparkJobs, spark_jobs
 from .structured import (
     FFT,
     Chains,
@@ -28,10 +32,16 @@ __all__ = [
     "ForkJoin",
     "GaussianElimination",
     "GraphSource",
+    "MoELayer",
+    "NpuPrefill",
+    "Pipeline",
     "RandomGraphs",
+    "SocJob",
+    "SparkJobs",
     "TaskGraph",
     "TiledMatrix",
     "WorkflowFile",
+    "bubble_fraction",
     "chains",
     "cholesky",
     "fft",
@@ -39,9 +49,14 @@ __all__ = [
     "gaussian_elimination",
     "join_jobs",
     "lu",
+    "moe_layer",
+    "npu_prefill",
+    "pipeline",
     "qr",
     "random_task_graph",
     "read_wfformat",
+    "soc_jobs",
+    "spark_jobs",
     "task_graph_from_work",
     "write_wfformat",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
-import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter
 
 from .instance import Instance
 from .schedule import Schedule
@@ -14,26 +17,29 @@ LETTER_WIDTH = 0.009
 """A letter's share of the chart's width; names that are wider than their bar are left out."""
 
 
-def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> Figure:
+def gantt(
+    instance: Instance, schedule: Schedule, title: str | None = None, groups: Sequence[str] | None = None
+) -> Figure:
     """Returns a Gantt chart: a row for each device, a bar for each task, a line for each transfer.
 
-    Colours tell jobs apart, or tasks where there is only one job. A line leads from the end of the sender, on its
-    device, to when the data have arrived on the receiver's.
+    Colours tell groups apart, or else jobs, or else tasks where there is only one job. A line leads from the end of the
+    sender, on its device, to when the data have arrived on the receiver's, where that takes time.
 
     Args:
         instance: The problem.
         schedule: Its decisions, all or the first few.
         title: Above the chart; by default the graph's name and the makespan.
+        groups: A word for each task; a legend has those that take time.
     """
     devices = instance.platform.devices
     figure = Figure(figsize=(10, 1.2 + 0.55 * len(devices)), layout="constrained")
     axes = figure.add_subplot()
     colours = mpl.colormaps["tab10"]
-    number = instance.graph.job if instance.graph.num_jobs > 1 else np.arange(instance.graph.num_tasks)
+    number = _colour_numbers(instance, groups)
     for task in schedule.sequence.tolist():
         device, start = int(schedule.device[task]), float(schedule.start[task])
         width = float(schedule.finish[task]) - start
-        colour = colours(int(number[task]) % colours.N)
+        colour = colours(number[task] % colours.N)
         axes.barh(device, width, left=start, height=0.7, color=colour, edgecolor="white", linewidth=0.5)
         name = instance.graph.task_names[task]
         if width >= LETTER_WIDTH * len(name) * schedule.makespan:
@@ -42,15 +48,30 @@ def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> F
     axes.set_yticks(range(len(devices)), [device.name for device in devices])
     axes.set_ylim(len(devices) - 0.5, -0.5)
     axes.set_xlim(0.0, max(schedule.makespan * 1.01, 1e-12))
-    axes.set_xlabel("time (s)")
+    axes.xaxis.set_major_formatter(EngFormatter(unit="s"))
+    axes.set_xlabel("time")
     axes.set_title(title or f"{instance.graph.name}: makespan {schedule.makespan:.6g} s")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    if groups:
+        shown = {word: number[task] for task, word in enumerate(groups) if schedule.finish[task] > schedule.start[task]}
+        handles = [Patch(color=colours(place % colours.N), label=word) for word, place in shown.items()]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 
+def _colour_numbers(instance: Instance, groups: Sequence[str] | None) -> Sequence[int]:
+    """Returns a number for each task, by its group, its job or itself."""
+    if groups:
+        places = {word: place for place, word in enumerate(dict.fromkeys(groups))}
+        return [places[word] for word in groups]
+    if instance.graph.num_jobs > 1:
+        return [int(job) for job in instance.graph.job]
+    return range(instance.graph.num_tasks)
+
+
 def _transfers(instance: Instance, schedule: Schedule) -> list[list[tuple[float, float]]]:
-    """Returns a line (time, device) -> (time, device) for each transfer between decided tasks."""
+    """Returns a line (time, device) -> (time, device) for each transfer between decided tasks that takes time."""
     latency, seconds_per_byte = instance.platform.latency, instance.platform.seconds_per_byte
     lines = []
     for (sender, receiver), size in zip(
@@ -60,5 +81,6 @@ def _transfers(instance: Instance, schedule: Schedule) -> list[list[tuple[float,
         if source != target and source >= 0 and target >= 0:
             sent = float(schedule.finish[sender])
             arrived = sent + float(latency[source, target] + size * seconds_per_byte[source, target])
-            lines.append([(sent, float(source)), (arrived, float(target))])
+            if arrived > sent:
+                lines.append([(sent, float(source)), (arrived, float(target))])
     return lines

@@ -14,6 +14,7 @@ from ...compilation import handle_kernel, inner
 from ...envs import Simulator
 from ...envs.core.simulator import Arrays
 from ...envs.task_graph.instance import Problem, problem_at
+from ...envs.task_graph.lines import is_earlier, is_more_urgent
 from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...envs.task_graph.state import Episode, is_allowed
 from ...envs.task_graph.world import World, episode_at
@@ -229,12 +230,13 @@ def _find_dominant_shares(problem: Problem, episode: Episode, desk: Desk) -> Non
 
 
 @inner
-def _precedes(problem: Problem, desk: Desk, by_rank: bool, task: int, other: int) -> bool:
-    """Whether a ready task goes before another; of equal keys the more urgent, ties by index."""
-    one, two = desk.key[task], desk.key[other]
-    if one == two and by_rank:
-        one, two = -problem.upward_rank[task], -problem.upward_rank[other]
-    return bool(one < two or (one == two and task < other))
+def _precedes(problem: Problem, episode: Episode, desk: Desk, by_rank: bool, task: int, other: int) -> bool:
+    """Whether a ready task goes before another; of equal keys the more urgent, or the earlier."""
+    if desk.key[task] != desk.key[other]:
+        return bool(desk.key[task] < desk.key[other])
+    if by_rank:
+        return is_more_urgent(problem, episode, task, other)
+    return is_earlier(problem, episode, task, other)
 
 
 @inner
@@ -277,8 +279,8 @@ def _next_in_order(problem: Problem, episode: Episode, order: int, last: int, de
     task, by_rank = -1, order != _READY
     for position in range(episode.status[0].num_ready):
         other = episode.plan.tasks[position].ready
-        behind = last < 0 or _precedes(problem, desk, by_rank, last, other)
-        if behind and (task < 0 or _precedes(problem, desk, by_rank, other, task)):
+        behind = last < 0 or _precedes(problem, episode, desk, by_rank, last, other)
+        if behind and (task < 0 or _precedes(problem, episode, desk, by_rank, other, task)):
             task = other
     return task
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from ...compilation import inner, rare
 from .instance import Problem
-from .list_scheduling import insert_ready
 from .luck import draw_outage
 from .state import Episode, Surroundings, touch
 from .transfers import FAIR, NONE, drop_flows, send_inputs
@@ -49,8 +48,26 @@ def make_ready(problem: Problem, episode: Episode, task: int) -> None:
     """Adds a task to the ready ones."""
     find_inputs(problem, episode, task)
     episode.runs[task].ready_at = episode.status[0].now
-    insert_ready(episode.plan, episode.status[0].num_ready, problem.upward_rank, task)
+    tasks, position = episode.plan.tasks, episode.status[0].num_ready
+    while position > 0 and is_more_urgent(problem, episode, task, tasks[position - 1].ready):
+        tasks[position].ready = tasks[position - 1].ready
+        position -= 1
+    tasks[position].ready = task
     episode.status[0].num_ready += 1
+
+
+@inner
+def is_more_urgent(problem: Problem, episode: Episode, task: int, other: int) -> bool:
+    """Whether a task has the higher upward rank; of equals that of the earlier job, then the one of lower index."""
+    one, two = problem.upward_rank[task], problem.upward_rank[other]
+    return bool(one > two or (one == two and is_earlier(problem, episode, task, other)))
+
+
+@inner
+def is_earlier(problem: Problem, episode: Episode, task: int, other: int) -> bool:
+    """Whether a task is of an earlier job than another, or of the same and has the lower index."""
+    job, other_job = episode.jobs[problem.tasks[task].job].index, episode.jobs[problem.tasks[other].job].index
+    return bool(job < other_job or (job == other_job and task < other))
 
 
 @inner

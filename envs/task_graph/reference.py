@@ -314,7 +314,8 @@ class Run:
         self._runs.append((device, self._part_begin[task], self.now, busy_power))
 
     def _has_started(self, task: int) -> bool:
-        return task in self.start and self.start[task] <= self.now
+        """Whether it has run for some time, or finished."""
+        return task in self.finished or self.start.get(task, math.inf) < self.now
 
     def _pause(self, task: int) -> None:
         """Stops the task in front of a device that fails; one that has not started is to start after the repair."""

@@ -177,7 +177,7 @@ class Room(NamedTuple):
 
 
 class State(NamedTuple):
-    """B episodes. Ready tasks are listed by upward rank, ties by index."""
+    """B episodes. Ready tasks are listed by upward rank, ties by job, then by index."""
 
     status: Records  # (B,) of STATUS
     tasks: Records  # (B, T) of DECISION

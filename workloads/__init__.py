@@ -1,7 +1,8 @@
 """What has to run: task graphs, their generators and readers."""
 
 from .canonical import CANONICAL_GRAPHS
-from .generators import CanonicalGraph, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
+from .generators import CanonicalGraph, GraphFile, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
+from .graph_file import load_task_graph, save_task_graph
 from .structured import (
     FFT,
     Chains,
@@ -27,6 +28,7 @@ __all__ = [
     "Chains",
     "ForkJoin",
     "GaussianElimination",
+    "GraphFile",
     "GraphSource",
     "RandomGraphs",
     "TaskGraph",
@@ -38,10 +40,12 @@ __all__ = [
     "fork_join",
     "gaussian_elimination",
     "join_jobs",
+    "load_task_graph",
     "lu",
     "qr",
     "random_task_graph",
     "read_wfformat",
+    "save_task_graph",
     "task_graph_from_work",
     "write_wfformat",
 ]

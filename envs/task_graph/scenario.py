@@ -17,6 +17,7 @@ from ...workloads import (
     Chains,
     ForkJoin,
     GaussianElimination,
+    GraphFile,
     RandomGraphs,
     TiledMatrix,
     WorkflowFile,
@@ -56,7 +57,15 @@ class TaskGraphScenario(Scenario):
 
     family: Literal["task-graph"] = "task-graph"
     workload: Annotated[
-        CanonicalGraph | RandomGraphs | TiledMatrix | FFT | GaussianElimination | ForkJoin | Chains | WorkflowFile,
+        CanonicalGraph
+        | RandomGraphs
+        | TiledMatrix
+        | FFT
+        | GaussianElimination
+        | ForkJoin
+        | Chains
+        | GraphFile
+        | WorkflowFile,
         Field(discriminator="kind"),
     ]
     platform: str | None = None

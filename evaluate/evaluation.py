@@ -83,16 +83,8 @@ def play(simulator: Simulator, policy: Policy, seeds: Sequence[int]) -> pd.DataF
     Returns:
         One row for each environment, as `evaluate` returns them, without ``episode``.
     """
-    simulator.reset(seeds)
+    seconds = play_out(simulator, policy, seeds)
     outcome = simulator.outcome
-    seconds = -time.perf_counter()
-    policy.reset(simulator)
-    seconds += time.perf_counter()
-    while not outcome["terminated"].all():
-        seconds -= time.perf_counter()
-        actions = policy.act(simulator.observation, simulator)
-        seconds += time.perf_counter()
-        simulator.step(actions)
     return pd.DataFrame(
         {
             "policy": policy.name,
@@ -102,6 +94,29 @@ def play(simulator: Simulator, policy: Policy, seeds: Sequence[int]) -> pd.DataF
             **simulator.metrics(np.arange(simulator.num_envs)),
         }
     )
+
+
+def play_out(
+    simulator: Simulator, policy: Policy, seeds: Sequence[int], instances: Sequence[Any] | None = None
+) -> float:
+    """Plays one episode in every environment, and returns how long the policy took to decide, seconds of wall time.
+
+    Args:
+        simulator: The environments; it is left where they ended.
+        policy: What decides.
+        seeds: One for each environment.
+        instances: As in `Simulator.reset`.
+    """
+    simulator.reset(seeds, instances)
+    seconds = -time.perf_counter()
+    policy.reset(simulator)
+    seconds += time.perf_counter()
+    while not simulator.outcome["terminated"].all():
+        seconds -= time.perf_counter()
+        actions = policy.act(simulator.observation, simulator)
+        seconds += time.perf_counter()
+        simulator.step(actions)
+    return seconds
 
 
 def _listed(policies: str | Policy | Sequence[str | Policy]) -> list[str | Policy]:

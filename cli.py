@@ -196,7 +196,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
             policy,
             rival,
             iterations=command.iterations,
-            restarts=command.episodes,
+            episodes=command.episodes,
             seed=command.seed,
             metric=command.metric,
             progress=lambda ended, ratio: bar.update(task, completed=ended, latest=f"ratio {ratio:.4f}"),

@@ -47,10 +47,7 @@ def evaluate(
     Raises:
         HetgymError: If an argument is not right.
     """
-    if episodes < 1:
-        raise HetgymError(f"episodes: must be at least 1 (given: {episodes})")
-    if not 0 <= seed <= SEED_LIMIT - episodes:
-        raise HetgymError(f"seed: must be from 0 to 2^31 - episodes (given: {seed})")
+    check_episodes(episodes, seed)
     chosen = [make_policy(policy) if isinstance(policy, str) else policy for policy in _listed(policies)]
     names = [policy.name for policy in chosen]
     if len(set(names)) < len(names):
@@ -70,6 +67,18 @@ def evaluate(
             if progress:
                 progress(count)
     return pd.concat(tables, ignore_index=True)
+
+
+def check_episodes(episodes: int, seed: int) -> None:
+    """Checks how many episodes are to be played, and from which seed on.
+
+    Raises:
+        HetgymError: If it is none, or a seed is out of range.
+    """
+    if episodes < 1:
+        raise HetgymError(f"episodes: must be at least 1 (given: {episodes})")
+    if not 0 <= seed <= SEED_LIMIT - episodes:
+        raise HetgymError(f"seed: must be from 0 to 2^31 - episodes (given: {seed})")
 
 
 def play(simulator: Simulator, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame:

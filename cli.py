@@ -63,8 +63,8 @@ class EvaluateCommand:
     """Of the first episode."""
     reward: str | None = None
     """One of the family's rewards; its first by default."""
-    metric: str = "makespan"
-    """What is compared; less is better."""
+    metric: str | None = None
+    """What is compared; less is better. By default the makespan, in streams the mean latency of jobs."""
     reference: str | None = None
     """The policy to compare with; heft if it is played, else the first."""
     csv: Path | None = None
@@ -166,7 +166,8 @@ def _evaluate(command: EvaluateCommand) -> None:
             reward=command.reward,
             progress=lambda ended: bar.advance(task, ended),
         )
-    summary = summarise(table, command.metric, command.reference)
+    metric = command.metric or scenario.metric
+    summary = summarise(table, metric, command.reference)
     if command.csv:
         _write_csv(table, command.csv)
     if command.gantt:
@@ -177,12 +178,12 @@ def _evaluate(command: EvaluateCommand) -> None:
             "set": parse_changes(command.set),
             "episodes": command.episodes,
             "seed": command.seed,
-            "metric": command.metric,
+            "metric": metric,
             "summary": json.loads(summary.to_json(orient="records")),
         }
         print(json.dumps(content, indent=1))
     else:
-        _print_summary(command, summary)
+        _print_summary(command, metric, summary)
 
 
 def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: str) -> None:
@@ -198,7 +199,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
             iterations=command.iterations,
             episodes=command.episodes,
             seed=command.seed,
-            metric=command.metric,
+            metric=command.metric or scenario.metric,
             progress=lambda ended, ratio: bar.update(task, completed=ended, latest=f"ratio {ratio:.4f}"),
         )
     if command.output:
@@ -250,10 +251,10 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
         raise HetgymError(f"{path}: cannot write this table: {error.strerror}") from error
 
 
-def _print_summary(command: EvaluateCommand, summary: pd.DataFrame) -> None:
+def _print_summary(command: EvaluateCommand, metric: str, summary: pd.DataFrame) -> None:
     reference = command.reference or default_reference(summary["policy"].to_list())
     table = Table(
-        title=f"{command.scenario}: {command.metric}, {command.episodes} episodes from seed {command.seed}",
+        title=f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed}",
         box=box.SIMPLE_HEAD,
         caption="µs: the policy's own time for a decision",
     )

@@ -76,6 +76,14 @@ def inner(function: Function) -> Function:
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, forceinline=True)
 
 
+def rare(function: Function) -> Function:
+    """Compiles an inner function that is called, not inlined: for what happens seldom.
+
+    A call costs up to a tenth of a microsecond; inlined everywhere, such code would take most of the time to compile.
+    """
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
+
 def handle_kernel(function: Function) -> Function:
     """Compiles a kernel that takes a `Handle`: it only passes the handle's value on to an inner function.
 

@@ -20,6 +20,9 @@ class Policy(Protocol):
     Attributes:
         name: What it is called in tables.
         clairvoyant: Whether it reads the future: realised noise, arrivals, routing. Such a policy is an oracle.
+
+    A policy that never looks at the observation may say so with an attribute ``observes = False``: evaluation then
+    leaves observations out, and is faster.
     """
 
     name: str

@@ -37,6 +37,13 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "mct-online": online.mct_online,
         "rank-online": online.rank_online,
         "rank-online-wait": online.rank_online_wait,
+        "etf-online": online.etf_online,
+        "oct-online": online.oct_online,
+        "edf": online.edf,
+        "rm": online.rm,
+        "srcpf": online.srcpf,
+        "weighted-fair": online.weighted_fair,
+        "drf": online.drf,
         "re-heft": replay.PeriodicHeft,
     },
 }

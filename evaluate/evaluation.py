@@ -116,6 +116,7 @@ def play_out(
         seeds: One for each environment.
         instances: As in `Simulator.reset`.
     """
+    simulator.observes = getattr(policy, "observes", True)
     simulator.reset(seeds, instances)
     seconds = -time.perf_counter()
     policy.reset(simulator)

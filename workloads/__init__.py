@@ -3,6 +3,10 @@
 from .canonical import CANONICAL_GRAPHS
 from .generators import CanonicalGraph, GraphFile, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
 from .graph_file import load_task_graph, save_task_graph
+from .language_models import MoELayer, NpuPrefill, moe_layer, npu_prefill
+from .pipelines import Pipeline, bubble_fraction, pipeline
+from .soc import SocJob, soc_jobs
+from .spark import SparkJobs, spark_jobs
 from .structured import (
     FFT,
     Chains,
@@ -30,10 +34,16 @@ __all__ = [
     "GaussianElimination",
     "GraphFile",
     "GraphSource",
+    "MoELayer",
+    "NpuPrefill",
+    "Pipeline",
     "RandomGraphs",
+    "SocJob",
+    "SparkJobs",
     "TaskGraph",
     "TiledMatrix",
     "WorkflowFile",
+    "bubble_fraction",
     "chains",
     "cholesky",
     "fft",
@@ -42,10 +52,15 @@ __all__ = [
     "join_jobs",
     "load_task_graph",
     "lu",
+    "moe_layer",
+    "npu_prefill",
+    "pipeline",
     "qr",
     "random_task_graph",
     "read_wfformat",
     "save_task_graph",
+    "soc_jobs",
+    "spark_jobs",
     "task_graph_from_work",
     "write_wfformat",
 ]

@@ -42,3 +42,9 @@ def random_uniform(stream: np.uint64, index: int) -> float:
 def random_integer(stream: np.uint64, index: int, count: int) -> int:
     """Returns the stream's number at an index, an integer uniform on 0 ... count - 1."""
     return min(int(random_uniform(stream, index) * count), count - 1)
+
+
+@inner
+def substream(stream: np.uint64, index: int) -> np.uint64:
+    """Returns the key of one of the streams within a stream."""
+    return _mix(stream ^ (np.uint64(index) * _INCREMENT + _MIX_1))

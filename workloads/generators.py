@@ -309,25 +309,31 @@ class DrawnGraphs(GraphSource):
     def join(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
         """Writes how many tasks and edges there are, and what the edges join, but not their bytes."""
 
+    def price(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray, law: Law) -> None:
+        """Writes the rest: durations by the columns of a law, volumes, and jobs."""
+        _draw_costs(arrays, rows, seeds, episodes, law)
+
     def fill(self, arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: IntArray) -> None:
         """Writes the graphs of several (seed, episode) into rows of an array, whose columns are devices."""
         self.join(arrays, rows, seeds, episodes)
-        _draw_costs(arrays, rows, seeds, episodes, self._device_law)
+        self.price(arrays, rows, seeds, episodes, self._device_law)
 
     def sample(self, seed: int, episode: int) -> TaskGraph:
         """Returns the graph of an episode."""
-        arrays = GraphArrays.empty(1, self.max_tasks, len(self.kinds), self.max_edges)
+        arrays = GraphArrays.empty(1, self.max_tasks, len(self.kinds), self.max_edges, self.max_jobs)
         row, seeds, episodes = np.zeros(1, np.int64), np.array([seed]), np.array([episode])
         self.join(arrays, row, seeds, episodes)
-        _draw_costs(arrays, row, seeds, episodes, self._kind_law)
+        self.price(arrays, row, seeds, episodes, self._kind_law)
+        num_tasks = arrays.num_tasks[0]
         edges = arrays.edges[0, : arrays.num_edges[0]]
         return TaskGraph(
             name=f"{self.kind}-{seed}-{episode}",
             kinds=self.kinds,
-            duration=arrays.duration[0],
+            duration=arrays.duration[0, :num_tasks],
             edges=np.array([edges["source"], edges["target"]]),
             edge_bytes=edges["bytes"],
             task_names=self.task_names,
+            job=arrays.job[0, :num_tasks],
         )
 
 
@@ -397,13 +403,16 @@ def random_task_graph(
     )
 
 
-def graph_from(source: type[GraphSource], function: str, seed: int = 0, /, **settings: Any) -> TaskGraph:
+def graph_from(
+    source: type[GraphSource], function: str, seed: int = 0, /, platform: Platform | None = None, **settings: Any
+) -> TaskGraph:
     """Returns the first graph of a source, for a function whose arguments are the source's settings.
 
     Args:
         source: The class.
         function: The function's name, for the message.
         seed: From 0 to 2^63 - 1.
+        platform: What the graph is for, where that matters.
         settings: Attributes of the source.
 
     Raises:
@@ -412,9 +421,10 @@ def graph_from(source: type[GraphSource], function: str, seed: int = 0, /, **set
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
         raise HetgymError(f"{function}: seed: must be an integer from 0 to 2^63 - 1 (given: {seed!r})")
     try:
-        return source(**settings).sample(seed, 0)
+        made = source(**settings)
     except ValidationError as error:
         raise one_line(error, function) from error
+    return (made.on(platform) if platform else made).sample(seed, 0)
 
 
 @kernel
@@ -444,9 +454,7 @@ def _draw_costs(arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: 
         arrays.num_jobs[row] = 1
         arrays.jobs[row, 0].arrival = 0.0
         arrays.jobs[row, 0].deadline = np.inf
-        volumes = random_stream(seed, episode, 2)
-        for edge in range(arrays.num_edges[row]):
-            arrays.edges[row, edge].bytes = 2.0 * law.mean_volume * random_uniform(volumes, edge)
+        draw_volumes(arrays, row, seed, episode, law)
         means = random_stream(seed, episode, 3)
         spreads = random_stream(seed, episode, 4)
         for task in range(arrays.num_tasks[row]):
@@ -457,6 +465,14 @@ def _draw_costs(arrays: GraphArrays, rows: IntArray, seeds: IntArray, episodes: 
                 spread = random_uniform(spreads, task * law.num_kinds + law.kind[column]) - 0.5
                 duration = mean * (1.0 + law.heterogeneity * spread)
                 arrays.duration[row, task, column] = duration / law.speed[column]
+
+
+@inner
+def draw_volumes(arrays: GraphArrays, row: int, seed: int, episode: int, law: Law) -> None:
+    """Writes the bytes of a graph's edges."""
+    stream = random_stream(seed, episode, 2)
+    for edge in range(arrays.num_edges[row]):
+        arrays.edges[row, edge].bytes = 2.0 * law.mean_volume * random_uniform(stream, edge)
 
 
 @inner

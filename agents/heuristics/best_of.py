@@ -12,7 +12,7 @@ from ...envs.task_graph.instance import Instance, Instances, problem_at
 from ...envs.task_graph.list_scheduling import Draft, clear, derive, earliest_start, find_data_ready, place
 from ...envs.task_graph.scenario import WIDEST_DEFAULT_WINDOW
 from ...envs.task_graph.schedule import Schedule
-from ...envs.task_graph.simulator import Rules, TaskGraphSimulator
+from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...errors import HetgymError
 from ...workloads import TaskGraph
 from ...workloads.generators import GivenGraph
@@ -73,9 +73,7 @@ class BestOf(Planner):
 
     def _drawn(self, policy: Policy, instance: Instance) -> Iterator[Schedule]:
         window = min(instance.graph.num_tasks, WIDEST_DEFAULT_WINDOW)
-        simulator = TaskGraphSimulator(
-            GivenGraph(graph=instance.graph), instance.platform, self._attempts, window, 1, Rules(), 0
-        )
+        simulator = TaskGraphSimulator(GivenGraph(graph=instance.graph), instance.platform, self._attempts, window)
         simulator.reset(range(self._attempts))
         policy.reset(simulator)
         while not simulator.outcome["terminated"].all():

@@ -14,8 +14,8 @@ from ...envs.task_graph.instance import Instance, Problem, Records, problem_at
 from ...envs.task_graph.list_scheduling import Draft, clear, continue_by_priority
 from ...envs.task_graph.schedule import Schedule
 from ...envs.task_graph.simulator import TaskGraphSimulator
-from ...envs.task_graph.state import Episode, episode_at, is_allowed
-from ...envs.task_graph.world import World
+from ...envs.task_graph.state import Episode, is_allowed
+from ...envs.task_graph.world import World, episode_at
 from ...errors import HetgymError
 from ...workloads import TaskGraph
 from ...workloads.task_graph import FloatArray, IntArray
@@ -45,7 +45,7 @@ def _precedes(one: Any, other: Any) -> bool:
 @inner
 def _follow(world: World, planned: Records, room: IntArray, actions: Actions) -> None:
     for b in range(actions.size):
-        episode = episode_at(world.state, b)
+        episode = episode_at(world, b)
         problem = problem_at(world.instances, episode.status[0].slot)
         room[:] = -1
         for task in range(problem.total[0].num_tasks):
@@ -57,8 +57,8 @@ def _follow(world: World, planned: Records, room: IntArray, actions: Actions) ->
         actions[b] = 0
         for device in range(room.size):
             task = room[device]
-            if task >= 0 and episode.plan.tasks[task].pending == 0 and is_allowed(problem, episode, task, device):
-                actions[b] = world.shown.candidates.shape[1] + task * room.size + device
+            if task >= 0 and episode.plan.tasks[task].pending == 0 and is_allowed(problem, episode, task, device, 0):
+                actions[b] = world.shown.candidates.shape[1] + (task * room.size + device) * problem.steps.shape[1]
                 break
 
 
@@ -104,6 +104,7 @@ class Planner(ABC):
     name: str
     insertion: bool
     clairvoyant = False
+    observes = False
 
     @abstractmethod
     def schedule(self, problem: Instance | TaskGraph) -> Schedule:
@@ -126,6 +127,8 @@ class Planner(ABC):
         """
         if not isinstance(simulator, TaskGraphSimulator):
             raise HetgymError(f"policy {self.name!r} schedules task graphs only")
+        if simulator.is_stream:
+            raise HetgymError(f"policy {self.name!r} plans whole graphs: a stream has none; try 're-heft'")
         simulator.set_placement(self.insertion)
         num_envs, max_tasks = simulator.state.tasks.shape
         self._planned = np.zeros((num_envs, max_tasks), PLANNED)
@@ -188,7 +191,7 @@ def _covers_ready(episode: Episode, planned: Records) -> bool:
 @inner
 def _plan_again(world: World, draft: Draft, period: float, planned_at: FloatArray, planned: Records) -> None:
     for b in range(planned_at.size):
-        episode = episode_at(world.state, b)
+        episode = episode_at(world, b)
         now = episode.status[0].now
         problem = problem_at(world.instances, episode.status[0].slot)
         old = now > planned_at[b] and now - planned_at[b] >= period * episode.status[0].makespan_unit
@@ -229,6 +232,7 @@ class PeriodicHeft:
 
     name = "re-heft"
     clairvoyant = False
+    observes = False
 
     def __init__(self, period: float = 0.0) -> None:
         """Chooses the interval.

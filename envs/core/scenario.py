@@ -51,13 +51,18 @@ class Scenario(BaseModel, ABC):
         return self
 
     @abstractmethod
-    def sections(self) -> tuple[str, ...]:
-        """Returns the fields that hold settings of their own, which overrides may name directly."""
+    def sections(self) -> tuple[tuple[str, ...], ...]:
+        """Returns the paths of fields that hold settings of their own, which overrides may name directly."""
 
     @property
     @abstractmethod
     def baselines(self) -> tuple[str, ...]:
         """Names of the policies that a new one should be compared with; the strongest known are among them."""
+
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """The metric that policies are compared by; less is better."""
 
     def override(self, **changes: Any) -> Self:
         """Returns the scenario with some settings changed.
@@ -72,8 +77,11 @@ class Scenario(BaseModel, ABC):
             return self
         content = self.model_dump()
         known = {field: content for field in type(self).model_fields if field not in ("name", "family")}
-        for section in self.sections():
-            known |= {field: content[section] for field in type(getattr(self, section)).model_fields if field != "kind"}
+        for path in self.sections():
+            settings, place = self, content
+            for section in path:
+                settings, place = getattr(settings, section), place[section]
+            known |= {field: place for field in type(settings).model_fields if field != "kind"}
         for field, value in changes.items():
             if field not in known:
                 raise unknown_name(f"setting of scenario {self.name!r}:", field, sorted(known))

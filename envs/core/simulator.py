@@ -124,9 +124,11 @@ class Simulator(ABC):
         seeds: int64 (B,), seed of each environment.
         episodes: int64 (B,), number of the episode that each environment plays, from 0.
         outcome: (B,) of `OUTCOME`, what the last step gave.
+        observes: Whether observations are brought up to date; nobody looks at them where a heuristic decides.
     """
 
     schema: ObservationSchema
+    observes: bool = True
 
     def __init__(self, num_envs: int, single_observation_space: spaces.Dict, num_candidates: int) -> None:
         """Makes room for B episodes; `reset` begins them."""

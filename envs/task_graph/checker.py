@@ -1,4 +1,4 @@
-"""The rules of a schedule once more, in plain Python from their definition, to check the kernels by.
+"""What is wrong with a finished schedule, in plain Python from the definition of its rules (`docs/dispatch.md`).
 
 Nothing here is shared with the compiled code.
 """
@@ -6,250 +6,283 @@ Nothing here is shared with the compiled code.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import combinations
-
-import numpy as np
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, pairwise
 
 from .instance import Instance
+from .reference import Run, edges, shared_by, transfer_time
+from .rules import Rules
 from .schedule import Schedule
 
 TOLERANCE = 1e-9
 """Relative: sums in another order may differ in the last bits."""
 
 
-def violations(instance: Instance, schedule: Schedule, queue_limit: int | None = None) -> list[str]:
+def violations(instance: Instance, schedule: Schedule, rules: Rules | None = None) -> list[str]:
     """Returns what is wrong with a finished schedule, one sentence a fault; an empty list if nothing is.
 
-    Checked are: every task is decided, on a device that can run it; it takes exactly its duration; it starts no
+    Checked are: every task is decided, once, on a device that can run it; it takes exactly its duration; it starts no
     earlier than its job arrives and all its inputs have arrived; a device runs one task at a time. Of a schedule
-    that was decided while tasks ran, durations are the realised ones, and checked are besides: a task is decided
-    when its predecessors have finished and its job has arrived; devices serve their tasks in the order of the
-    decisions, each as soon as it can start; no device has more tasks waiting than it may.
+    that was decided while tasks ran, durations are the realised ones, and checked are besides:
+
+    - a task is decided when its predecessors have finished, its job has arrived and the device is up, in a line that
+      is not too long, under the power cap;
+    - nothing runs or waits in line during an outage (``restart``), or it pauses for so long (``resume``);
+    - devices serve their tasks in the order of the decisions, each as soon as it can start; or no earlier, where that
+      depends on what the schedule does not show: transfers to runs that were lost;
+    - where transfers share links (``fair``) or tasks resume after outages, `Run` comes to the same from the same
+      decisions.
 
     Args:
         instance: The problem.
         schedule: A finished schedule of it.
-        queue_limit: How many tasks may wait on a device behind the one in service, if that is limited.
+        rules: How it was decided while tasks ran; by default lines may have any length, and nothing else is limited.
     """
-    slack = TOLERANCE * max(abs(float(finish)) for finish in schedule.finish)
-    faults = [
-        fault for task in range(instance.graph.num_tasks) for fault in _task_faults(instance, schedule, task, slack)
-    ]
+    check = _Check(instance, schedule, rules or Rules(mode="dispatch", queue_limit=instance.graph.num_tasks))
+    faults = [*check.missing(), *(fault for task in range(instance.graph.num_tasks) for fault in check.task(task))]
     if not faults:
-        faults = [*_late_inputs(instance, schedule, slack), *_overlaps(instance, schedule, slack)]
+        faults = [*check.late_inputs(), *check.overlaps()]
     if not faults and schedule.decided is not None:
-        faults = [*_hasty_decisions(instance, schedule, slack), *_line_faults(instance, schedule, queue_limit, slack)]
+        faults = [*check.hasty_decisions(), *check.lines(), *check.outages(), *check.power()]
+    if not faults and check.runs_again:
+        faults = list(check.another_run())
     return faults
 
 
-def _task_faults(instance: Instance, schedule: Schedule, task: int, slack: float) -> Iterator[str]:
-    name = instance.graph.task_names[task]
-    device, start, finish = int(schedule.device[task]), float(schedule.start[task]), float(schedule.finish[task])
-    if not 0 <= device < instance.platform.num_devices:
-        yield f"task {name!r} is on no device"
-        return
-    durations = instance.duration if schedule.decided is None else instance.realised_duration
-    duration = float(durations[task, device])
-    release = float(instance.graph.release[task])
-    if not math.isfinite(duration):
-        yield f"task {name!r} is on device {instance.platform.devices[device].name!r}, which cannot run it"
-    elif not (math.isfinite(start) and start >= release - slack):
-        yield f"task {name!r} starts at {start}, its job arrives at {release}"
-    elif not abs(finish - start - duration) <= slack:
-        yield f"task {name!r} takes {finish - start} s instead of {duration} s"
+@dataclass(frozen=True, eq=False)
+class _Check:
+    instance: Instance
+    schedule: Schedule
+    rules: Rules
 
+    # What is given
 
-def _hasty_decisions(instance: Instance, schedule: Schedule, slack: float) -> Iterator[str]:
-    assert schedule.decided is not None
-    names = instance.graph.task_names
-    for task, release in enumerate(instance.graph.release.tolist()):
-        if not schedule.decided[task] >= release - slack:
-            yield f"task {names[task]!r} is decided at {schedule.decided[task]}, before its job arrives at {release}"
-    for sender, receiver, _ in _edges(instance):
-        if schedule.decided[receiver] < schedule.finish[sender] - slack:
-            yield (
-                f"task {names[receiver]!r} is decided at {schedule.decided[receiver]}, before {names[sender]!r} "
-                f"finishes at {schedule.finish[sender]}"
+    @cached_property
+    def slack(self) -> float:
+        return TOLERANCE * max(abs(float(finish)) for finish in self.schedule.finish)
+
+    @cached_property
+    def sequence(self) -> list[int]:
+        tasks: list[int] = self.schedule.sequence.tolist()
+        return tasks
+
+    @cached_property
+    def decided(self) -> list[float]:
+        assert self.schedule.decided is not None
+        decided: list[float] = self.schedule.decided.tolist()
+        return decided
+
+    @cached_property
+    def loses_runs(self) -> bool:
+        """Whether there may have been runs that the schedule does not show."""
+        return len(self.instance.outages) > 0 and self.rules.on_failure == "restart"
+
+    @cached_property
+    def runs_again(self) -> bool:
+        """Whether starts must be found by running it all again, and can be."""
+        entangled = self.rules.contention == "fair" or len(self.instance.outages) > 0
+        return self.schedule.decided is not None and entangled and not self.loses_runs
+
+    @cached_property
+    def knows_starts(self) -> bool:
+        """Whether starts follow from the decisions one by one."""
+        if self.loses_runs:
+            return self.rules.contention == "none"
+        return not self.runs_again
+
+    def name(self, task: int) -> str:
+        return repr(self.instance.graph.task_names[task])
+
+    def device_name(self, device: int) -> str:
+        return repr(self.instance.platform.devices[device].name)
+
+    def start(self, task: int) -> float:
+        return float(self.schedule.start[task])
+
+    def finish(self, task: int) -> float:
+        return float(self.schedule.finish[task])
+
+    def device(self, task: int) -> int:
+        return int(self.schedule.device[task])
+
+    def step(self, task: int) -> int:
+        return 0 if self.schedule.step is None else int(self.schedule.step[task])
+
+    def steps(self, device: int) -> list[tuple[float, float]]:
+        return self.instance.platform.devices[device].steps(self.rules.speed_steps)
+
+    def line(self, device: int) -> list[int]:
+        """Returns the tasks of a device in the order in which it serves them."""
+        return [task for task in self.sequence if self.device(task) == device]
+
+    def outages_of(self, task: int) -> list[tuple[float, float]]:
+        """Returns begin and end of the outages of a task's device, seconds; none where they do not matter."""
+        if self.schedule.decided is None:
+            return []
+        outages = self.instance.outages.tolist()
+        return [(begin, end) for device, begin, end in outages if device == self.device(task)]
+
+    # What is checked
+
+    def missing(self) -> Iterator[str]:
+        if sorted(self.sequence) != list(range(self.instance.graph.num_tasks)):
+            yield f"the sequence is {self.sequence} instead of every task once"
+
+    def task(self, task: int) -> Iterator[str]:
+        """Checks where a task runs, from when, and for how long."""
+        device, start, finish = self.device(task), self.start(task), self.finish(task)
+        if not 0 <= device < self.instance.platform.num_devices:
+            yield f"task {self.name(task)} is on no device"
+            return
+        if not 0 <= self.step(task) < len(self.steps(device)):
+            yield f"task {self.name(task)} runs at step {self.step(task)}, which {self.device_name(device)} has not"
+            return
+        duration = self.run_time(task)
+        release = float(self.instance.graph.release[task])
+        if not math.isfinite(duration):
+            yield f"task {self.name(task)} is on device {self.device_name(device)}, which cannot run it"
+        elif not (math.isfinite(start) and start >= release - self.slack):
+            yield f"task {self.name(task)} starts at {start}, its job arrives at {release}"
+        elif not abs(finish - start - duration) <= self.slack:
+            yield f"task {self.name(task)} takes {finish - start} s instead of {duration} s"
+
+    def run_time(self, task: int) -> float:
+        """Returns the seconds from start to finish: the duration, and the pauses."""
+        durations = self.instance.duration if self.schedule.decided is None else self.instance.realised_duration
+        speed, _ = self.steps(self.device(task))[self.step(task)]
+        pauses = 0.0
+        if self.rules.on_failure == "resume":
+            start, finish = self.start(task), self.finish(task)
+            pauses = sum(max(0.0, min(finish, end) - max(start, begin)) for begin, end in self.outages_of(task))
+        return float(durations[task, self.device(task)]) / speed + pauses
+
+    @cached_property
+    def arrivals(self) -> dict[tuple[int, int], float]:
+        """By sender and receiver: when the data are there, seconds; no earlier, where that cannot be known."""
+        arrivals: dict[tuple[int, int], float] = {}
+        free_at: dict[Hashable, float] = {}
+        for receiver in self.sequence:
+            for sender, other, size in edges(self.instance):
+                if other == receiver:
+                    source, target = self.device(sender), self.device(receiver)
+                    begin, needed = self.finish(sender), []
+                    if source != target and self.schedule.decided is not None and self.rules.contention != "none":
+                        begin = max(begin, self.decided[receiver])
+                        if self.rules.contention != "fair":
+                            needed = shared_by(self.instance, self.rules, source, target)
+                    begin = max([begin, *(free_at.get(what, 0.0) for what in needed)])
+                    arrivals[sender, receiver] = begin + transfer_time(self.instance, size, source, target)
+                    free_at.update(dict.fromkeys(needed, arrivals[sender, receiver]))
+        return arrivals
+
+    def late_inputs(self) -> Iterator[str]:
+        for (sender, receiver), arrival in self.arrivals.items():
+            if self.start(receiver) < arrival - self.slack:
+                yield (
+                    f"task {self.name(receiver)} starts at {self.start(receiver)}, before the output of "
+                    f"{self.name(sender)} arrives at {arrival}"
+                )
+
+    def overlaps(self) -> Iterator[str]:
+        for one, other in combinations(range(self.instance.graph.num_tasks), 2):
+            begin = max(self.start(one), self.start(other))
+            end = min(self.finish(one), self.finish(other))
+            if self.device(one) == self.device(other) and end - begin > self.slack:
+                where = self.device_name(self.device(one))
+                yield f"tasks {self.name(one)} and {self.name(other)} overlap on device {where}"
+
+    def hasty_decisions(self) -> Iterator[str]:
+        for task, release in enumerate(self.instance.graph.release.tolist()):
+            if not self.decided[task] >= release - self.slack:
+                yield (
+                    f"task {self.name(task)} is decided at {self.decided[task]}, before its job arrives at {release}"
+                )
+        for sender, receiver, _ in edges(self.instance):
+            if self.decided[receiver] < self.finish(sender) - self.slack:
+                yield (
+                    f"task {self.name(receiver)} is decided at {self.decided[receiver]}, before {self.name(sender)} "
+                    f"finishes at {self.finish(sender)}"
+                )
+        for one, other in pairwise(self.sequence):
+            if self.decided[other] < self.decided[one] - self.slack:
+                yield f"task {self.name(other)} is decided after {self.name(one)} in sequence, but earlier"
+
+    def lines(self) -> Iterator[str]:
+        """Checks that devices serve their tasks in order, at once, and from lines that are not too long."""
+        for device in range(self.instance.platform.num_devices):
+            line = self.line(device)
+            for position, task in enumerate(line):
+                yield from self.place_in_line(task, line[:position])
+
+    def place_in_line(self, task: int, before: list[int]) -> Iterator[str]:
+        front = max([self.decided[task], *map(self.finish, before)])
+        inputs = [arrival for (_, receiver), arrival in self.arrivals.items() if receiver == task]
+        earliest = max([front + self.moving_delay(task, before), *inputs])
+        if self.knows_starts and abs(self.start(task) - earliest) > self.slack:
+            yield f"task {self.name(task)} starts at {self.start(task)} instead of {earliest}"
+        elif self.start(task) < earliest - self.slack:
+            yield f"task {self.name(task)} starts at {self.start(task)}, before it can at {earliest}"
+        # One is in front, the others wait.
+        waiting = sum(self.finish(other) > self.decided[task] + self.slack for other in before)
+        if waiting > self.rules.queue_limit:
+            limit = self.rules.queue_limit
+            yield f"task {self.name(task)} is decided behind {waiting} others, where {limit} may wait"
+
+    def moving_delay(self, task: int, before: list[int]) -> float:
+        """Returns the seconds that the device prepares for a task, given those that it has served before."""
+        job = self.instance.graph.job
+        if before and job[before[-1]] == job[task] and not self.fails_between(before[-1], task):
+            return 0.0
+        return self.rules.moving_delay
+
+    def fails_between(self, task: int, following: int) -> bool:
+        """Whether the device forgets a task before it is given the following one."""
+        finish, decided = self.finish(task) - self.slack, self.decided[following] + self.slack
+        return self.loses_runs and any(finish <= begin and end <= decided for begin, end in self.outages_of(task))
+
+    def outages(self) -> Iterator[str]:
+        for task in self.sequence:
+            for begin, end in self.outages_of(task):
+                where = f"while device {self.device_name(self.device(task))} is down from {begin} to {end}"
+                if begin + self.slack < self.decided[task] < end - self.slack:
+                    yield f"task {self.name(task)} is decided at {self.decided[task]}, {where}"
+                elif begin + self.slack < self.start(task) < end - self.slack:
+                    yield f"task {self.name(task)} starts at {self.start(task)}, {where}"
+                elif self.loses_runs and min(self.finish(task), end) - max(self.decided[task], begin) > self.slack:
+                    yield f"task {self.name(task)} is in line until {self.finish(task)}, {where}"
+
+    def power(self) -> Iterator[str]:
+        """Checks what devices may come to draw after each decision."""
+        for position, task in enumerate(self.sequence):
+            now = self.decided[task] + self.slack
+            in_line = [other for other in self.sequence[:position] if self.finish(other) > now]
+            power = sum(
+                self.committed(device, [task, *in_line]) for device in range(self.instance.platform.num_devices)
             )
+            if power > self.rules.power_cap * (1 + TOLERANCE):
+                yield f"task {self.name(task)} may raise the power to {power} W, above {self.rules.power_cap} W"
 
+    def committed(self, device: int, tasks: list[int]) -> float:
+        """Returns what a device may come to draw with these of the tasks that are in its line, W."""
+        busy = [self.steps(device)[self.step(task)][1] for task in tasks if self.device(task) == device]
+        return max(busy, default=self.instance.platform.devices[device].idle_power)
 
-def _line_faults(instance: Instance, schedule: Schedule, queue_limit: int | None, slack: float) -> Iterator[str]:
-    """Checks that devices serve their tasks in order, at once, and from lines that are not too long."""
-    assert schedule.decided is not None
-    names = instance.graph.task_names
-    inputs: dict[int, list[float]] = {}
-    for _, receiver, arrival in _arrivals(instance, schedule):
-        inputs.setdefault(receiver, []).append(arrival)
-    for device in range(instance.platform.num_devices):
-        line = [task for task in schedule.sequence.tolist() if schedule.device[task] == device]
-        for position, task in enumerate(line):
-            decided = float(schedule.decided[task])
-            before = [float(schedule.finish[other]) for other in line[:position]]
-            earliest = max([decided, *before, *inputs.get(task, [])])
-            if abs(float(schedule.start[task]) - earliest) > slack:
-                yield f"task {names[task]!r} starts at {schedule.start[task]} instead of {earliest}"
-            # One is in service, the others wait.
-            waiting = sum(finish > decided + slack for finish in before)
-            if queue_limit is not None and waiting > queue_limit:
-                yield f"task {names[task]!r} is decided behind {waiting} others, where {queue_limit} may wait"
-
-
-def _arrivals(instance: Instance, schedule: Schedule) -> Iterator[tuple[int, int, float]]:
-    """Gives each sender and receiver, and when the data have arrived, seconds."""
-    for sender, receiver, size in _edges(instance):
-        source, target = int(schedule.device[sender]), int(schedule.device[receiver])
-        yield sender, receiver, float(schedule.finish[sender]) + _transfer(instance, size, source, target)
-
-
-def _late_inputs(instance: Instance, schedule: Schedule, slack: float) -> Iterator[str]:
-    names = instance.graph.task_names
-    for sender, receiver, arrival in _arrivals(instance, schedule):
-        if schedule.start[receiver] < arrival - slack:
-            yield (
-                f"task {names[receiver]!r} starts at {schedule.start[receiver]}, before the output of "
-                f"{names[sender]!r} arrives at {arrival}"
-            )
-
-
-def _overlaps(instance: Instance, schedule: Schedule, slack: float) -> Iterator[str]:
-    names = instance.graph.task_names
-    for first, second in combinations(range(instance.graph.num_tasks), 2):
-        begin = max(schedule.start[first], schedule.start[second])
-        end = min(schedule.finish[first], schedule.finish[second])
-        if schedule.device[first] == schedule.device[second] and end - begin > slack:
-            device = instance.platform.devices[int(schedule.device[first])].name
-            yield f"tasks {names[first]!r} and {names[second]!r} overlap on device {device!r}"
-
-
-def replay(instance: Instance, decisions: Sequence[tuple[int, int]], insertion: bool) -> Schedule:
-    """Places tasks one after another by the definition of the Plan environment, slowly.
-
-    A task starts at the earliest time at which its inputs are on the device and, for its whole duration, no task
-    decided before it runs there; without insertion also no earlier than all of those have ended.
-
-    Args:
-        instance: The problem.
-        decisions: (task, device) pairs, each after those of the task's predecessors.
-        insertion: Whether tasks may go into gaps.
-    """
-    device_of: dict[int, int] = {}
-    start: dict[int, float] = {}
-    finish: dict[int, float] = {}
-    for task, device in decisions:
-        duration = float(instance.duration[task, device])
-        inputs = [
-            finish[sender] + _transfer(instance, size, device_of[sender], device)
-            for sender, receiver, size in _edges(instance)
-            if receiver == task
-        ]
-        others = [(start[other], finish[other]) for other in start if device_of[other] == device]
-        ready = max([float(instance.graph.release[task]), *inputs, *([] if insertion else [end for _, end in others])])
-        # The earliest feasible start is when the inputs are there, or when some other task ends.
-        times = sorted({ready, *[end for _, end in others if end > ready]})
-        start[task] = next(
-            time for time in times if all(time + duration <= begin or time >= end for begin, end in others)
-        )
-        finish[task] = start[task] + duration
-        device_of[task] = device
-    tasks = range(instance.graph.num_tasks)
-    return Schedule(
-        device=np.array([device_of.get(task, -1) for task in tasks]),
-        start=np.array([start.get(task, 0.0) for task in tasks]),
-        finish=np.array([finish.get(task, 0.0) for task in tasks]),
-        sequence=np.array([task for task, _ in decisions]),
-    )
-
-
-class Run:
-    """Runs tasks by the definition of the Dispatch environment, slowly: what is decided, and what time it is.
-
-    A task can be decided when its predecessors have finished and its job has arrived, for a device that can run it
-    and has at most ``queue_limit`` tasks waiting. It starts when it is decided, its inputs have arrived, and all
-    tasks that were given to its device before it have finished. Whenever nothing can be decided (`go_on`), and when
-    somebody waits, time passes until the next task finishes or the next job arrives.
-    """
-
-    def __init__(self, instance: Instance, queue_limit: int) -> None:
-        """Begins at time 0.
-
-        Args:
-            instance: The problem.
-            queue_limit: How many tasks may wait on a device behind the one in service.
-        """
-        self.instance = instance
-        self.num_devices = instance.platform.num_devices
-        self.queue_limit = queue_limit
-        self.now = 0.0
-        self.device: dict[int, int] = {}
-        self.decided: dict[int, float] = {}
-        self.start: dict[int, float] = {}
-        self.finish: dict[int, float] = {}
-
-    def can_decide(self, task: int, device: int) -> bool:
-        """Whether a task may be given to a device now."""
-        senders = [sender for sender, receiver, _ in _edges(self.instance) if receiver == task]
-        line = [other for other in self.device if self.device[other] == device and self.finish[other] > self.now]
-        return (
-            task not in self.device
-            and math.isfinite(self.instance.duration[task, device])
-            and self.instance.graph.release[task] <= self.now
-            and all(sender in self.finish and self.finish[sender] <= self.now for sender in senders)
-            and len(line) <= self.queue_limit
-        )
-
-    def can_wait(self) -> bool:
-        """Whether anything is still to happen by itself."""
-        return any(time > self.now for time in self._events())
-
-    def wait(self) -> None:
-        """Lets time pass until something happens."""
-        self.now = min(time for time in self._events() if time > self.now)
-
-    def go_on(self) -> None:
-        """Lets time pass until something can be decided, or nothing will happen any more."""
-        tasks, devices = range(self.instance.graph.num_tasks), range(self.num_devices)
-        while self.can_wait() and not any(self.can_decide(task, device) for task in tasks for device in devices):
-            self.wait()
-
-    def _events(self) -> list[float]:
-        return [*self.finish.values(), *self.instance.graph.release.tolist()]
-
-    def decide(self, task: int, device: int) -> None:
-        """Gives a task to a device."""
-        assert self.can_decide(task, device)
-        inputs = [
-            self.finish[sender] + _transfer(self.instance, size, self.device[sender], device)
-            for sender, receiver, size in _edges(self.instance)
-            if receiver == task
-        ]
-        before = [self.finish[other] for other in self.device if self.device[other] == device]
-        self.start[task] = max([self.now, *inputs, *before])
-        self.finish[task] = self.start[task] + float(self.instance.realised_duration[task, device])
-        self.device[task] = device
-        self.decided[task] = self.now
-
-    def schedule(self) -> Schedule:
-        """Returns what has been decided."""
-        tasks = range(self.instance.graph.num_tasks)
-        return Schedule(
-            device=np.array([self.device.get(task, -1) for task in tasks]),
-            start=np.array([self.start.get(task, 0.0) for task in tasks]),
-            finish=np.array([self.finish.get(task, 0.0) for task in tasks]),
-            sequence=np.array(list(self.device), int),
-            decided=np.array([self.decided.get(task, 0.0) for task in tasks]),
-        )
-
-
-def _edges(instance: Instance) -> list[tuple[int, int, float]]:
-    source, target = instance.graph.edges.tolist()
-    return list(zip(source, target, instance.graph.edge_bytes.tolist(), strict=True))
-
-
-def _transfer(instance: Instance, size: float, source: int, target: int) -> float:
-    """Returns the seconds that so many bytes take, from the links themselves."""
-    if source == target:
-        return 0.0
-    devices = instance.platform.devices
-    links = instance.platform.route(devices[source].name, devices[target].name)
-    return sum(link.latency for link in links) + size / min(link.bandwidth for link in links)
+    def another_run(self) -> Iterator[str]:
+        """Decides the same at the same times, and compares what comes of it."""
+        run = Run(self.instance, self.rules)
+        for task in self.sequence:
+            decision, time = (task, self.device(task), self.step(task)), self.decided[task]
+            while run.now < time - self.slack or not run.can_decide(*decision):
+                if run.now > time + self.slack or not run.can_wait():
+                    where = self.device_name(decision[1])
+                    yield f"task {self.name(task)} cannot be given to device {where} at {time}"
+                    return
+                run.wait()
+            run.decide(*decision)
+        while run.can_wait():
+            run.wait()
+        for task in self.sequence:
+            if abs(self.start(task) - run.start[task]) > self.slack:
+                yield f"task {self.name(task)} starts at {self.start(task)} instead of {run.start[task]}"

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...compilation import inner
+from ...compilation import inner, rare
 from ..core.simulator import CLIP, Feature, ObservationSchema
 from .instance import Problem, Records
 from .state import Episode, is_allowed
 
-SCHEMA = ObservationSchema(
+PLAN_SCHEMA = ObservationSchema(
     candidates=(
         Feature("wait", "1 for candidate 0, which waits, where it is allowed (in Plan: after the end)"),
         Feature(
@@ -69,7 +69,44 @@ SCHEMA = ObservationSchema(
 """Nodes are the P devices, then the tasks; a candidate speaks of its task and its device.
 
 In Dispatch a device's last interval is that of the last task in line, and what has not finished is shown as expected.
+In a stream times count from now, a place without a job has tasks that are ``placed`` and blank, and devices have no
+durations.
 """
+
+DISPATCH_SCHEMA = ObservationSchema(
+    candidates=(
+        *PLAN_SCHEMA.candidates,
+        Feature("energy", "what the run would draw above idle, J; / scale and the largest such power of a device"),
+        Feature("stretch", "how much longer it would take at this speed step; / at step 0, minus 1"),
+        Feature("moving", "1 where the device's last task is of another job"),
+        Feature("age", "time since the arrival of the task's job, s; / HEFT makespan"),
+        Feature("slack", "deadline of the job minus the earliest end of the path, s; / HEFT makespan; 10 without one"),
+        Feature("job_work", "mean durations of the job's unfinished tasks, s; / HEFT makespan"),
+        Feature("job_share", "the job's tasks in line; / devices"),
+    ),
+    context=(
+        *PLAN_SCHEMA.context,
+        Feature("jobs", "active jobs; / room for jobs"),
+        Feature("backlog", "jobs that have arrived and found no room; / room for jobs"),
+        Feature("down", "devices that are down; / devices"),
+        Feature("committed", "power that the devices may come to draw, W; / cap, 0 without one"),
+        Feature("elapsed", "time, s; / horizon, 0 without one"),
+    ),
+    nodes=(
+        *PLAN_SCHEMA.nodes,
+        Feature("down", "1 for a device that is down"),
+    ),
+    edge_features=PLAN_SCHEMA.edge_features,
+    nodes_per_candidate=PLAN_SCHEMA.nodes_per_candidate,
+    settled=PLAN_SCHEMA.settled,
+)
+"""The features of Plan, and what matters besides while tasks run."""
+
+_PLAN_CANDIDATES, _PLAN_CONTEXT, _PLAN_NODES = (
+    len(PLAN_SCHEMA.candidates),
+    len(PLAN_SCHEMA.context),
+    len(PLAN_SCHEMA.nodes),
+)
 
 
 _LOW, _HIGH = np.float32(-CLIP), np.float32(CLIP)
@@ -123,25 +160,66 @@ def _clip(value: float) -> float:
 def show(problem: Problem, episode: Episode, view: View) -> None:
     """Brings one episode's observation up to date: the view was last written two steps ago."""
     status = episode.status[0]
-    if view.mark[0].episode != status.serial:
+    if view.mark[0].episode != status.serial or status.num_touched - view.mark[0].touched > episode.touched.size:
         _show_graph(problem, view)
         for task in range(problem.total[0].num_tasks):
             _show_task(problem, episode, view, task)
         view.mark[0].episode = status.serial
     else:
         for position in range(view.mark[0].touched, status.num_touched):
-            task = episode.touched[position]
-            _show_task(problem, episode, view, task)
-            for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
-                _show_task(problem, episode, view, problem.edges[edge].target)
+            _show_change(problem, episode, view, episode.touched[position % episode.touched.size])
     view.mark[0].touched = status.num_touched
-    slots = min(status.num_ready, (view.candidates.shape[0] - 1) // problem.duration.shape[1])
+    slots = min(status.num_ready, (view.candidates.shape[0] - 1) // problem.steps.size)
     _show_devices(problem, episode, view)
     _show_candidates(problem, episode, view, slots)
     _show_context(problem, episode, view, slots)
 
 
 @inner
+def _show_change(problem: Problem, episode: Episode, view: View, change: int) -> None:
+    """Brings a task and its successors up to date, or all tasks of a place that has another job."""
+    if change < 0:
+        num_tasks = problem.total[0].num_tasks // episode.jobs.size
+        num_edges = problem.total[0].num_edges // episode.jobs.size
+        place = -1 - change
+        for task in range(place * num_tasks, (place + 1) * num_tasks):
+            _show_new_task(problem, view, task)
+        for edge in range(place * num_edges, (place + 1) * num_edges):
+            _show_edge(problem, view, edge)
+        for task in range(place * num_tasks, (place + 1) * num_tasks):
+            _show_task(problem, episode, view, task)
+    else:
+        _show_task(problem, episode, view, change)
+        for edge in range(problem.tasks[change].out_begin, problem.tasks[change + 1].out_begin):
+            _show_task(problem, episode, view, problem.edges[edge].target)
+
+
+@inner
+def _show_edge(problem: Problem, view: View, edge: int) -> None:
+    """Writes an edge, and adds its transfer to its ends."""
+    num_devices = problem.duration.shape[1]
+    source, target = num_devices + problem.edges[edge].source, num_devices + problem.edges[edge].target
+    transfer = problem.edge_costs[edge].mean_transfer * problem.total[0].per_scale
+    view.edges[0, edge] = source
+    view.edges[1, edge] = target
+    view.edge_features[edge, 0] = _clip(transfer)
+    view.nodes[target, 10] = _clip(view.nodes[target, 10] + transfer)
+    view.nodes[source, 11] = _clip(view.nodes[source, 11] + transfer)
+
+
+@inner
+def _show_new_task(problem: Problem, view: View, task: int) -> None:
+    """Writes what of a task stays the same, before its edges are written."""
+    node = problem.duration.shape[1] + task
+    view.nodes[node, 0] = 1.0
+    view.nodes[node, 4] = _clip(problem.tasks[task].mean_duration * problem.total[0].per_scale)
+    view.nodes[node, 5] = _clip(problem.tasks[task].min_duration * problem.total[0].per_scale)
+    view.nodes[node, 6] = problem.upward_rank[task] / problem.total[0].largest_rank
+    view.nodes[node, 10] = 0.0
+    view.nodes[node, 11] = 0.0
+
+
+@rare
 def _show_graph(problem: Problem, view: View) -> None:
     """Writes what stays the same during an episode, and masks all candidates."""
     num_tasks, num_edges = problem.total[0].num_tasks, problem.total[0].num_edges
@@ -156,20 +234,10 @@ def _show_graph(problem: Problem, view: View) -> None:
     view.candidate_nodes[:] = view.nodes.shape[0]
     view.action_mask[:] = 0
     view.mark[0].slots = 0
-    for edge in range(num_edges):
-        source, target = num_devices + problem.edges[edge].source, num_devices + problem.edges[edge].target
-        transfer = problem.edge_costs[edge].mean_transfer * per_scale
-        view.edges[0, edge] = source
-        view.edges[1, edge] = target
-        view.edge_features[edge, 0] = _clip(transfer)
-        view.nodes[target, 10] = _clip(view.nodes[target, 10] + transfer)
-        view.nodes[source, 11] = _clip(view.nodes[source, 11] + transfer)
     for task in range(num_tasks):
-        node = num_devices + task
-        view.nodes[node, 0] = 1.0
-        view.nodes[node, 4] = _clip(problem.tasks[task].mean_duration * per_scale)
-        view.nodes[node, 5] = _clip(problem.tasks[task].min_duration * per_scale)
-        view.nodes[node, 6] = problem.upward_rank[task] / problem.total[0].largest_rank
+        _show_new_task(problem, view, task)
+    for edge in range(num_edges):
+        _show_edge(problem, view, edge)
     for device in range(num_devices):
         total, count, least = 0.0, 0, np.inf
         for task in range(num_tasks):
@@ -179,18 +247,19 @@ def _show_graph(problem: Problem, view: View) -> None:
                 least = min(least, problem.duration[task, device])
         view.nodes[device, 1] = 1.0
         view.nodes[device, 4] = _clip(total / max(count, 1) * per_scale)
-        view.nodes[device, 5] = _clip(least * per_scale)
+        view.nodes[device, 5] = _clip(least * per_scale) if count > 0 else 0.0
 
 
 @inner
 def _show_task(problem: Problem, episode: Episode, view: View, task: int) -> None:
     decision = episode.plan.tasks[task]
     node = problem.duration.shape[1] + task
-    placed = decision.device >= 0
+    placed, origin = decision.device >= 0, episode.status[0].origin
     view.nodes[node, 2] = 1.0 if decision.pending == 0 and not placed else 0.0
-    view.nodes[node, 3] = 1.0 if placed else 0.0
+    view.nodes[node, 3] = 1.0 if placed or problem.tasks[task].release == np.inf else 0.0
     view.nodes[node, 7] = decision.pending * problem.tasks[task].per_predecessor
-    view.nodes[node, 8] = _clip(decision.finish / episode.status[0].makespan_unit) if placed else 0.0
+    finish = _clip(max(decision.finish - origin, 0.0) / episode.status[0].makespan_unit)
+    view.nodes[node, 8] = finish if placed else 0.0
 
 
 @inner
@@ -198,7 +267,7 @@ def _show_devices(problem: Problem, episode: Episode, view: View) -> None:
     """Writes the devices, and the tasks in line there: when they are expected to finish changes with time."""
     per_unit = 1.0 / episode.status[0].makespan_unit
     for device in range(episode.plan.lanes.size):
-        view.nodes[device, 8] = _clip(episode.plan.lanes[device].available * per_unit)
+        view.nodes[device, 8] = _clip((episode.plan.lanes[device].available - episode.status[0].origin) * per_unit)
         view.nodes[device, 9] = _clip(episode.plan.lanes[device].busy * per_unit)
         task = episode.queues[device].head
         while task >= 0:
@@ -233,7 +302,7 @@ def _show_candidates(  # noqa: PLR0915 (a line a feature)
 ) -> None:
     duration, tail, options, lanes = problem.duration, problem.tail, episode.options, episode.plan.lanes
     candidates, ready = view.candidates, episode.plan.tasks
-    num_devices = duration.shape[1]
+    num_devices, num_steps = problem.steps.shape
 
     least_start, least_finish, least_available = np.inf, np.inf, np.inf
     for slot in range(slots):
@@ -259,13 +328,14 @@ def _show_candidates(  # noqa: PLR0915 (a line a feature)
             finish = options[task, device].start + duration[task, device]
             best_finish = min(best_finish, finish)
             best_path = min(best_path, finish + tail[task, device])
-        for device in range(num_devices):
-            row = 1 + slot * num_devices + device
-            if not is_allowed(problem, episode, task, device):
+        for pair in range(num_devices * num_steps):
+            device, step = (pair, 0) if num_steps == 1 else divmod(pair, num_steps)
+            row = 1 + slot * num_devices * num_steps + pair
+            if not is_allowed(problem, episode, task, device, step):
                 _hide(view, row)
                 continue
             start, transfer = options[task, device].start, options[task, device].transfer
-            seconds, after = duration[task, device], tail[task, device]
+            seconds, after = duration[task, device] * problem.steps[device, step].stretch, tail[task, device]
             available = lanes[device].available
             finish, path = start + seconds, start + seconds + after
             candidates[row, 1] = (start - least_start) * per_scale
@@ -285,10 +355,10 @@ def _show_candidates(  # noqa: PLR0915 (a line a feature)
             view.candidate_nodes[row, 0] = num_devices + task
             view.candidate_nodes[row, 1] = device
             view.action_mask[row] = 1
-    for row in range(1 + slots * num_devices, 1 + view.mark[0].slots * num_devices):
+    for row in range(1 + slots * problem.steps.size, 1 + view.mark[0].slots * problem.steps.size):
         _hide(view, row)
     view.mark[0].slots = slots
-    _clip_all(view.flat[candidates.shape[1] : candidates.shape[1] * (1 + slots * num_devices)])
+    _clip_all(view.flat[candidates.shape[1] : candidates.shape[1] * (1 + slots * problem.steps.size)])
 
     can_wait = episode.status[0].can_wait
     view.action_mask[0] = 1 if slots == 0 or can_wait else 0
@@ -315,8 +385,55 @@ def _show_context(problem: Problem, episode: Episode, view: View, slots: int) ->
     view.context[0] = status.num_placed / total.num_tasks
     view.context[1] = status.num_ready / total.num_tasks
     view.context[2] = (status.num_ready - slots) / total.num_tasks
-    view.context[3] = _clip(status.makespan / unit)
-    view.context[4] = _clip(status.bound / unit)
+    view.context[3] = _clip((status.makespan - status.origin) / unit)
+    view.context[4] = _clip((status.bound - status.origin) / unit)
     view.context[5] = _clip((largest - least) * total.per_scale)
     view.context[6] = _clip((unit - total.lower_bound) / unit)
     view.context[7] = _clip(total.mean_transfer * total.per_scale)
+
+
+@inner
+def show_running(problem: Problem, episode: Episode, view: View) -> None:
+    """Brings up to date what Dispatch shows besides: of candidates, the situation and the devices."""
+    status, law, queues = episode.status[0], episode.law[0], episode.queues
+    num_devices = queues.size
+    room = episode.jobs.size
+    view.context[_PLAN_CONTEXT] = status.jobs_active / room
+    view.context[_PLAN_CONTEXT + 1] = _clip((status.jobs_arrived - status.jobs_ended - status.jobs_active) / room)
+    view.context[_PLAN_CONTEXT + 2] = status.num_down / num_devices
+    view.context[_PLAN_CONTEXT + 3] = status.committed / law.power_cap
+    view.context[_PLAN_CONTEXT + 4] = status.now / law.horizon
+    power = 0.0
+    for device in range(num_devices):
+        view.nodes[device, _PLAN_NODES] = 1.0 if queues[device].is_down else 0.0
+        power = max(power, problem.steps[device, 0].power)
+    per_joule = problem.total[0].per_scale / power if power > 0.0 else 0.0
+    for slot in range(view.mark[0].slots):
+        _show_job(problem, episode, view, slot, per_joule)
+
+
+@inner
+def _show_job(problem: Problem, episode: Episode, view: View, slot: int, per_joule: float) -> None:
+    """Writes what the candidates of a ready task say of its job, and of energy."""
+    status, candidates = episode.status[0], view.candidates
+    task = episode.plan.tasks[slot].ready
+    job = episode.jobs[problem.tasks[task].job]
+    per_unit = 1.0 / status.makespan_unit
+    age, work = _clip((status.now - job.arrival) * per_unit), _clip(job.work * per_unit)
+    share = _clip(job.in_line / episode.queues.size)
+    num_steps = problem.steps.shape[1]
+    for pair in range(problem.steps.size):
+        row = 1 + slot * problem.steps.size + pair
+        if view.action_mask[row] == 0:
+            continue
+        device, step = (pair, 0) if num_steps == 1 else divmod(pair, num_steps)
+        chosen = problem.steps[device, step]
+        seconds = problem.duration[task, device] * chosen.stretch
+        end = episode.options[task, device].start + seconds + problem.tail[task, device]
+        candidates[row, _PLAN_CANDIDATES] = _clip(chosen.power * seconds * per_joule)
+        candidates[row, _PLAN_CANDIDATES + 1] = _clip(chosen.stretch - 1.0)
+        candidates[row, _PLAN_CANDIDATES + 2] = 1.0 if episode.queues[device].final_job != job.index else 0.0
+        candidates[row, _PLAN_CANDIDATES + 3] = age
+        candidates[row, _PLAN_CANDIDATES + 4] = _clip((job.deadline - end) * per_unit)
+        candidates[row, _PLAN_CANDIDATES + 5] = work
+        candidates[row, _PLAN_CANDIDATES + 6] = share

@@ -137,6 +137,7 @@ TASK = np.dtype(
         ("release", np.float64),  # seconds; it starts no earlier
         ("mean_duration", np.float64),  # seconds, over the devices that can run it
         ("min_duration", np.float64),  # seconds
+        ("job", np.int64),
     ],
     align=True,
 )
@@ -147,6 +148,16 @@ EDGE_COST = np.dtype([("incoming", np.int64), ("mean_transfer", np.float64)], al
 
 LINK = np.dtype([("latency", np.float64), ("seconds_per_byte", np.float64)], align=True)
 """From device to device: seconds, and seconds per byte."""
+
+STEP = np.dtype(
+    [
+        ("stretch", np.float64),  # 1 / speed; inf where the device has no such step
+        ("power", np.float64),  # W that a run draws above idle_power
+        ("idle_power", np.float64),  # W, of the device
+    ],
+    align=True,
+)
+"""A speed step of a device."""
 
 TOTAL = np.dtype(
     [
@@ -171,6 +182,7 @@ class Instances(NamedTuple):
 
     graph: GraphArrays  # duration (N, T, P): one column a device
     links: Records  # (N, P, P) of LINK
+    steps: Records  # (N, P, M) of STEP
     tasks: Records  # (N, T + 1) of TASK
     edge_costs: Records  # (N, E) of EDGE_COST
     upward_rank: FloatArray  # (N, T) seconds
@@ -179,12 +191,19 @@ class Instances(NamedTuple):
 
     @classmethod
     def empty(
-        cls, num_instances: int, num_tasks: int, num_devices: int, num_edges: int, num_jobs: int = 1
+        cls,
+        num_instances: int,
+        num_tasks: int,
+        num_devices: int,
+        num_edges: int,
+        num_jobs: int = 1,
+        num_steps: int = 1,
     ) -> Instances:
         """Returns room for N instances, not initialised."""
         return cls(
             graph=GraphArrays.empty(num_instances, num_tasks, num_devices, num_edges, num_jobs),
             links=np.empty((num_instances, num_devices, num_devices), LINK),
+            steps=np.empty((num_instances, num_devices, num_steps), STEP),
             tasks=np.empty((num_instances, num_tasks + 1), TASK),
             edge_costs=np.empty((num_instances, num_edges), EDGE_COST),
             upward_rank=np.empty((num_instances, num_tasks)),
@@ -224,12 +243,28 @@ class Instances(NamedTuple):
     def put(self, row: int, instance: Instance) -> None:
         """Writes one instance, which must fit, into a row."""
         self.graph.put(row, instance.graph, instance.duration)
-        self.put_links(row, instance.platform)
+        self.put_platform(row, instance.platform)
 
-    def put_links(self, rows: int | slice, platform: Platform) -> None:
-        """Writes a platform's latencies and bandwidths into rows."""
+    def put_platform(self, rows: int | slice, platform: Platform) -> None:
+        """Writes a platform's latencies, bandwidths, speed steps and powers into rows."""
         self.links["latency"][rows] = platform.latency
         self.links["seconds_per_byte"][rows] = platform.seconds_per_byte
+        self.steps[rows] = speed_steps(platform, self.steps.shape[2])
+
+
+def speed_steps(platform: Platform, count: int) -> Records:
+    """Returns the speed steps of a platform's devices, (P, M) of `STEP`.
+
+    Args:
+        platform: Of P devices.
+        count: M, as `Device.steps` takes it.
+    """
+    steps = np.zeros((platform.num_devices, count), STEP)
+    steps["stretch"] = np.inf
+    for row, device in zip(steps, platform.devices, strict=True):
+        for place, (speed, power) in enumerate(device.steps(count)):
+            row[place] = 1.0 / speed, power - device.idle_power, device.idle_power
+    return steps
 
 
 class Problem(NamedTuple):
@@ -237,6 +272,7 @@ class Problem(NamedTuple):
 
     total: Records  # (1,)
     duration: FloatArray  # (T, P)
+    steps: Records  # (P, M)
     upward_rank: FloatArray  # (T,)
     tail: FloatArray  # (T, P)
     tasks: Records  # (T + 1,)
@@ -251,6 +287,7 @@ def problem_at(instances: Instances, n: int) -> Any:
     return Problem(
         instances.totals[n : n + 1],
         instances.graph.duration[n],
+        instances.steps[n],
         instances.upward_rank[n],
         instances.tail[n],
         instances.tasks[n],

@@ -647,6 +647,7 @@ def derive(instances: Instances, n: int, draft: Draft) -> None:
     total.num_edges = instances.graph.num_edges[n]
     for task in range(total.num_tasks):
         problem.tasks[task].release = instances.graph.release[n, task]
+        problem.tasks[task].job = instances.graph.job[n, task]
     ranks.index_edges(problem)
     ranks.breadth_first_order(problem, draft.plan.tasks)
     ranks.mean_costs(problem)

@@ -2,63 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter
 
 from .instance import Instance
 from .schedule import Schedule
+
+COLOURS = mpl.colormaps["tab10"]
 
 LETTER_WIDTH = 0.009
 """A letter's share of the chart's width; names that are wider than their bar are left out."""
 
 
-def gantt(instance: Instance, schedule: Schedule, title: str | None = None) -> Figure:
+def gantt(
+    instance: Instance, schedule: Schedule, title: str | None = None, groups: Sequence[str] | None = None
+) -> Figure:
     """Returns a Gantt chart: a row for each device, a bar for each task, a line for each transfer.
 
-    Colours tell jobs apart, or tasks where there is only one job. A line leads from the end of the sender, on its
-    device, to when the data have arrived on the receiver's.
+    Colours tell groups apart, or else jobs, or else tasks where there is only one job. A line leads from the end of the
+    sender, on its device, to when the data have arrived on the receiver's, where that takes time.
 
     Args:
         instance: The problem.
         schedule: Its decisions, all or the first few.
         title: Above the chart; by default the graph's name and the makespan.
+        groups: A word for each task; a legend has those that take time.
     """
-    return gantts(instance, {title or f"{instance.graph.name}: makespan {schedule.makespan:.6g} s": schedule})
+    title = title or f"{instance.graph.name}: makespan {schedule.makespan:.6g} s"
+    return gantts(instance, {title: schedule}, groups)
 
 
-def gantts(instance: Instance, schedules: Mapping[str, Schedule]) -> Figure:
+def gantts(instance: Instance, schedules: Mapping[str, Schedule], groups: Sequence[str] | None = None) -> Figure:
     """Returns the Gantt charts of several schedules of one instance, one above the other on the same clock.
 
     Args:
         instance: The problem.
-        schedules: By the title of their charts.
+        schedules: By the titles of their charts.
+        groups: As in `gantt`.
     """
     height = 1.2 + 0.55 * instance.platform.num_devices
     figure = Figure(figsize=(10, height * len(schedules)), layout="constrained")
     end = max(schedule.makespan for schedule in schedules.values())
     charts = figure.subplots(len(schedules), sharex=True, squeeze=False)[:, 0]
+    number = _colour_numbers(instance, groups)
     for axes, (title, schedule) in zip(charts, schedules.items(), strict=True):
-        _draw(axes, instance, schedule, end)
+        _draw(axes, instance, schedule, number, end)
         axes.set_title(title)
-    charts[-1].set_xlabel("time (s)")
     charts[-1].set_xlim(0.0, max(end * 1.01, 1e-12))
+    charts[-1].xaxis.set_major_formatter(EngFormatter(unit="s"))
+    charts[-1].set_xlabel("time")
+    if groups:
+        shown = {
+            word: number[task]
+            for task, word in enumerate(groups)
+            if any(schedule.finish[task] > schedule.start[task] for schedule in schedules.values())
+        }
+        handles = [Patch(color=COLOURS(place % COLOURS.N), label=word) for word, place in shown.items()]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 
-def _draw(axes: Axes, instance: Instance, schedule: Schedule, end: float) -> None:
-    """Draws a schedule on a clock that ends, in seconds, then."""
+def _draw(axes: Axes, instance: Instance, schedule: Schedule, number: Sequence[int], end: float) -> None:
+    """Draws a schedule, with a colour for each number, on a clock that ends at ``end`` seconds."""
     devices = instance.platform.devices
-    colours = mpl.colormaps["tab10"]
-    number = instance.graph.job if instance.graph.num_jobs > 1 else np.arange(instance.graph.num_tasks)
     for task in schedule.sequence.tolist():
         device, start = int(schedule.device[task]), float(schedule.start[task])
         width = float(schedule.finish[task]) - start
-        colour = colours(int(number[task]) % colours.N)
+        colour = COLOURS(number[task] % COLOURS.N)
         axes.barh(device, width, left=start, height=0.7, color=colour, edgecolor="white", linewidth=0.5)
         name = instance.graph.task_names[task]
         if width >= LETTER_WIDTH * len(name) * end:
@@ -70,8 +86,18 @@ def _draw(axes: Axes, instance: Instance, schedule: Schedule, end: float) -> Non
         axes.spines[side].set_visible(False)
 
 
+def _colour_numbers(instance: Instance, groups: Sequence[str] | None) -> Sequence[int]:
+    """Returns a number for each task, by its group, its job or itself."""
+    if groups:
+        places = {word: place for place, word in enumerate(dict.fromkeys(groups))}
+        return [places[word] for word in groups]
+    if instance.graph.num_jobs > 1:
+        return [int(job) for job in instance.graph.job]
+    return range(instance.graph.num_tasks)
+
+
 def _transfers(instance: Instance, schedule: Schedule) -> list[list[tuple[float, float]]]:
-    """Returns a line (time, device) -> (time, device) for each transfer between decided tasks."""
+    """Returns a line (time, device) -> (time, device) for each transfer between decided tasks that takes time."""
     latency, seconds_per_byte = instance.platform.latency, instance.platform.seconds_per_byte
     lines = []
     for (sender, receiver), size in zip(
@@ -81,5 +107,6 @@ def _transfers(instance: Instance, schedule: Schedule) -> list[list[tuple[float,
         if source != target and source >= 0 and target >= 0:
             sent = float(schedule.finish[sender])
             arrived = sent + float(latency[source, target] + size * seconds_per_byte[source, target])
-            lines.append([(sent, float(source)), (arrived, float(target))])
+            if arrived > sent:
+                lines.append([(sent, float(source)), (arrived, float(target))])
     return lines

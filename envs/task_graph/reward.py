@@ -1,34 +1,86 @@
-"""The rewards of the task-graph family. All are divided by the instance's HEFT makespan."""
+"""The rewards of the task-graph family: by how much what an episode has cost so far grows with a decision."""
 
 from __future__ import annotations
 
-from ...compilation import inner
+from collections.abc import Mapping
 
-REWARDS = ("lower-bound", "makespan")
-"""Names, in the order of the codes that `reward` takes."""
+import numpy as np
+
+from ...compilation import inner
+from ...errors import unknown_name
+from ...workloads.task_graph import FloatArray
+from .instance import Records
+
+REWARDS = ("lower-bound", "makespan", "jobs-in-system", "energy", "deadlines")
+"""Names, in the order of the weights that `cost` takes."""
+
+
+def reward_weights(weights: Mapping[str, float]) -> FloatArray:
+    """Returns the weights of a sum of rewards, float64 (5,).
+
+    Args:
+        weights: By name.
+
+    Raises:
+        HetgymError: If there is no such reward.
+    """
+    for name in weights:
+        if name not in REWARDS:
+            raise unknown_name("reward", name, list(REWARDS))
+    return np.array([weights.get(name, 0.0) for name in REWARDS])
 
 
 @inner
-def lower_bound_increase(bound_before: float, bound_after: float, heft_makespan: float) -> float:
-    """Minus the increase of the lower bound on the makespan.
+def bound_cost(status: Records) -> float:
+    """The lower bound on the makespan; / HEFT makespan.
 
     The bound of a finished schedule is its makespan, so without discount an episode returns
     -(makespan - lower bound at reset) / HEFT makespan.
     """
-    return -(bound_after - bound_before) / heft_makespan
+    return float(status[0].bound / status[0].makespan_unit)
 
 
 @inner
-def final_makespan(makespan: float, finished: bool, heft_makespan: float) -> float:
-    """Minus the makespan, at the end of the episode."""
-    return -makespan / heft_makespan if finished else 0.0
+def makespan_cost(status: Records) -> float:
+    """The makespan, once the episode is over; / HEFT makespan."""
+    return float(status[0].makespan / status[0].makespan_unit) if status[0].is_over else 0.0
 
 
 @inner
-def reward(
-    code: int, bound_before: float, bound_after: float, makespan: float, finished: bool, heft_makespan: float
-) -> float:
-    """Returns the reward at a place in `REWARDS`."""
-    if code == 0:
-        return lower_bound_increase(bound_before, bound_after, heft_makespan)
-    return final_makespan(makespan, finished, heft_makespan)
+def waiting_cost(status: Records) -> float:
+    """The integral of the jobs in the system over time; / HEFT makespan. Its total is the sum of job latencies."""
+    return float(status[0].job_seconds / status[0].makespan_unit)
+
+
+@inner
+def energy_cost(status: Records) -> float:
+    """The energy; / what all devices draw when busy, times the HEFT makespan. A run counts when it ends."""
+    return float(status[0].energy / status[0].energy_unit)
+
+
+@inner
+def deadline_cost(status: Records) -> float:
+    """The number of jobs that have ended after their deadlines."""
+    return float(status[0].deadlines_missed)
+
+
+@inner
+def cost(status: Records, weights: FloatArray) -> float:
+    """Returns what an episode has cost so far.
+
+    Args:
+        status: (1,) of STATUS.
+        weights: (5,), as `reward_weights` gives them.
+    """
+    total = 0.0
+    if weights[0] != 0.0:
+        total += weights[0] * bound_cost(status)
+    if weights[1] != 0.0:
+        total += weights[1] * makespan_cost(status)
+    if weights[2] != 0.0:
+        total += weights[2] * waiting_cost(status)
+    if weights[3] != 0.0:
+        total += weights[3] * energy_cost(status)
+    if weights[4] != 0.0:
+        total += weights[4] * deadline_cost(status)
+    return total

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 Mode = Literal["plan", "dispatch"]
 Contention = Literal["none", "link", "nic", "fair"]
@@ -37,3 +40,30 @@ class Rules:
     on_failure: OnFailure = "restart"
     speed_steps: int = 1
     power_cap: float = float("inf")
+
+    def law(self) -> NDArray[Any]:
+        """Returns them as kernels read them, (1,) of `LAW`."""
+        law = np.zeros(1, LAW)
+        for name in ("insertion", "queue_limit", "moving_delay", "power_cap"):
+            law[name] = getattr(self, name)
+        law["contention"] = CONTENTIONS.index(self.contention)
+        law["resumes"] = self.on_failure == "resume"
+        law["horizon"] = np.inf
+        return law
+
+
+LAW = np.dtype(
+    [
+        ("insertion", np.bool_),
+        ("queue_limit", np.int64),
+        ("contention", np.int64),
+        ("moving_delay", np.float64),  # seconds
+        ("resumes", np.bool_),  # whether tasks stay in the line of a device that fails
+        ("power_cap", np.float64),  # W
+        ("is_stream", np.bool_),
+        ("horizon", np.float64),  # seconds
+        ("warmup", np.float64),  # seconds
+    ],
+    align=True,
+)
+"""The numbers of `Rules`, and those of a stream's end."""

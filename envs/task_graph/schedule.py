@@ -22,6 +22,7 @@ class Schedule:
         finish: float64 (T,), seconds.
         sequence: int64 (decided tasks,), the tasks in the order in which they were decided.
         decided: float64 (T,), seconds, when each task was decided; None if all were before anything ran.
+        step: int64 (T,), the speed step of each task; None if all run at the highest.
     """
 
     device: IntArray
@@ -29,6 +30,7 @@ class Schedule:
     finish: FloatArray
     sequence: IntArray
     decided: FloatArray | None = None
+    step: IntArray | None = None
 
     @property
     def makespan(self) -> float:
@@ -39,7 +41,7 @@ class Schedule:
         """Returns one row a decided task, in order of decision.
 
         Columns: ``task`` (index), ``name``, ``device`` (index), ``device_name``, ``start`` and ``finish`` (seconds); in
-        Dispatch ``decided`` (seconds) as well.
+        Dispatch ``decided`` (seconds) as well, and ``step`` where devices have several speed steps.
         """
         import pandas as pd
 
@@ -55,4 +57,8 @@ class Schedule:
                 "finish": self.finish[self.sequence],
             }
         )
-        return table if self.decided is None else table.assign(decided=self.decided[self.sequence])
+        if self.decided is not None:
+            table["decided"] = self.decided[self.sequence]
+        if self.step is not None:
+            table["step"] = self.step[self.sequence]
+        return table

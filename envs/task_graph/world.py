@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...compilation import inner
+from ...workloads.task_graph import FloatArray, IntArray
 from .features import View
 from .instance import Instances, Problem, Records
-from .list_scheduling import clear
+from .list_scheduling import Plan, clear
 from .ranks import transfer_time
-from .reward import reward
-from .state import Episode, State, is_allowed
+from .reward import cost
+from .state import Episode, State, Surroundings, is_allowed
+from .transfers import Network
 
 NOTHING = -(2**63)
 """The action that decides nothing, and only shows an episode as it is."""
+
+
+class Templates(NamedTuple):
+    """The kinds of job of a stream, N of them; without a stream there are none."""
+
+    totals: Records  # (N,) of TOTAL
+    duration: FloatArray  # (N, T, P) seconds, as known
+    expected: FloatArray  # (N, T, P) seconds
+    upward_rank: FloatArray  # (N, T) seconds
+    tail: FloatArray  # (N, T, P) seconds
+    tasks: Records  # (N, T + 1) of TASK
+    edges: Records  # (N, E) of EDGE
+    edge_costs: Records  # (N, E) of EDGE_COST
+    share: FloatArray  # (N,) of jobs that are of this kind or one before it
+    critical_path: FloatArray  # (N,) seconds, of least durations
+
+
+class Stream(NamedTuple):
+    """Where the jobs of a stream come from; in kernels, with what one episode knows of them."""
+
+    law: Records  # (1,) of STREAM
+    process: Records  # (1,) of PROCESS
+    recorded: FloatArray  # (A,) seconds; recorded arrivals
+    templates: Templates
+    luck: Records  # (1,) of LUCK
+    exposure: Records  # (P,) of EXPOSURE
+    device_factors: FloatArray  # (B, P) how far off expected durations are on each device
+    arrivals: Records  # (B, 2) of ARRIVAL: the next job, and the next to become active
+    histogram: IntArray  # (B, BINS) counted jobs by latency
+    log: Records  # (B, R) of LOGGED; goes round
 
 
 class World(NamedTuple):
@@ -23,6 +55,55 @@ class World(NamedTuple):
     state: State
     outcome: Records  # (B,) of OUTCOME
     shown: View
+    law: Records  # (1,) of LAW
+    weights: FloatArray  # of the rewards
+    luck: Records  # (1,) of LUCK
+    network: Network
+    stream: Stream
+
+
+@inner
+def episode_at(world: World, b: int) -> Any:
+    """Returns where one episode stands."""
+    state = world.state
+    return Episode(
+        state.status[b : b + 1],
+        Plan(state.tasks[b], state.intervals[b], state.lanes[b]),
+        state.options[b],
+        state.runs[b],
+        state.queues[b],
+        state.touched[b],
+        state.actual[b],
+        state.jobs[b],
+        world.law,
+    )
+
+
+@inner
+def surroundings_of(world: World, b: int) -> Any:
+    """Returns what one episode meets."""
+    state, network = world.state, world.network
+    return Surroundings(
+        state.channels[b], state.flows[b], network.route, network.bandwidth, state.outages[b], world.luck
+    )
+
+
+@inner
+def stream_at(world: World, b: int) -> Any:
+    """Returns where one episode's jobs come from."""
+    s = world.stream
+    return Stream(
+        s.law,
+        s.process,
+        s.recorded,
+        s.templates,
+        s.luck,
+        s.exposure,
+        s.device_factors[b],
+        s.arrivals[b],
+        s.histogram[b],
+        s.log[b],
+    )
 
 
 @inner
@@ -39,10 +120,22 @@ def clear_episode(problem: Problem, episode: Episode, outcome: Records) -> None:
     status.num_placed = 0
     status.num_ready = 0
     status.num_touched = 0
+    status.is_over = False
     status.makespan = 0.0
     status.bound = total.lower_bound
     status.makespan_unit = total.heft_makespan if total.heft_makespan > 0.0 else 1.0
     status.bound_unit = total.lower_bound if total.lower_bound > 0.0 else 1.0
+    status.energy = 0.0
+    status.idle_power = 0.0
+    status.energy_unit = 0.0
+    for device in range(problem.duration.shape[1]):
+        status.idle_power += problem.steps[device, 0].idle_power
+        status.energy_unit += (
+            problem.steps[device, 0].idle_power + problem.steps[device, 0].power
+        ) * status.makespan_unit
+    if status.energy_unit == 0.0:
+        status.energy_unit = 1.0
+    status.deadlines_missed = 0
     clear(problem, episode.plan)
     outcome[0].reward = 0.0
     outcome[0].terminated = False
@@ -52,40 +145,19 @@ def clear_episode(problem: Problem, episode: Episode, outcome: Records) -> None:
 
 
 @inner
-def account(world: World, b: int, bound_before: float, is_over: bool, reward_code: int) -> None:
+def account(world: World, b: int, cost_before: float) -> None:
     """Writes what a decision gave an episode.
 
     Args:
         world: What the kernels work on.
         b: Which episode.
-        bound_before: Its lower bound before the decision, seconds.
-        is_over: Whether it has ended.
-        reward_code: Place in `REWARDS`.
+        cost_before: What it had cost before the decision.
     """
-    status, outcome = world.state.status[b], world.outcome[b]
-    outcome.terminated = is_over
-    outcome.reward = reward(reward_code, bound_before, status.bound, status.makespan, is_over, status.makespan_unit)
+    outcome = world.outcome[b]
+    outcome.terminated = world.state.status[b].is_over
+    outcome.reward = cost_before - cost(world.state.status[b : b + 1], world.weights)
     outcome.episode_return += outcome.reward
     outcome.episode_length += 1
-    if is_over:
-        _settle_jobs(world, b)
-
-
-@inner
-def _settle_jobs(world: World, b: int) -> None:
-    """Finds when the jobs of an episode that is over have ended."""
-    graphs, status, finish = world.instances.graph, world.state.status[b], world.state.job_finish[b]
-    n = status.slot
-    num_jobs = graphs.num_jobs[n]
-    finish[:] = 0.0
-    for task in range(graphs.num_tasks[n]):
-        job = graphs.job[n, task]
-        finish[job] = max(finish[job], world.state.tasks[b, task].finish)
-    status.job_latency_mean = 0.0
-    status.deadlines_missed = 0
-    for job in range(num_jobs):
-        status.job_latency_mean += (finish[job] - graphs.jobs[n, job].arrival) / num_jobs
-        status.deadlines_missed += finish[job] > graphs.jobs[n, job].deadline
 
 
 @inner
@@ -107,8 +179,8 @@ def find_inputs(problem: Problem, episode: Episode, task: int) -> None:
 
 
 @inner
-def decode(problem: Problem, episode: Episode, num_candidates: int, action: int) -> tuple[int, int]:
-    """Returns the (task, device) that an action means, or (-1, -1) if it means none that is allowed.
+def decode(problem: Problem, episode: Episode, num_candidates: int, action: int) -> tuple[int, int, int]:
+    """Returns the (task, device, speed step) that an action means, or (-1, -1, -1) if it means none that is allowed.
 
     Args:
         problem: What is played.
@@ -116,31 +188,35 @@ def decode(problem: Problem, episode: Episode, num_candidates: int, action: int)
         num_candidates: A; actions from there on name a task directly (`TaskGraphSimulator.name_action`).
         action: From the agent.
     """
-    num_devices = problem.duration.shape[1]
+    num_devices, num_steps = problem.steps.shape
     if action <= 0:
-        return -1, -1
+        return -1, -1, -1
+    first = 1 if action < num_candidates else num_candidates
+    pair, step = divmod(action - first, num_steps)
+    place, device = divmod(pair, num_devices)
     if action < num_candidates:
-        position, device = divmod(action - 1, num_devices)
-        if position >= episode.status[0].num_ready:
-            return -1, -1
-        task = episode.plan.tasks[position].ready
+        if place >= episode.status[0].num_ready:
+            return -1, -1, -1
+        task = episode.plan.tasks[place].ready
     else:
-        task, device = divmod(action - num_candidates, num_devices)
+        task = place
         if task >= problem.total[0].num_tasks:
-            return -1, -1
+            return -1, -1, -1
         if episode.plan.tasks[task].pending > 0 or episode.plan.tasks[task].device >= 0:
-            return -1, -1
-    if not is_allowed(problem, episode, task, device):
-        return -1, -1
-    return task, device
+            return -1, -1, -1
+    if not is_allowed(problem, episode, task, device, step):
+        return -1, -1, -1
+    return task, device, step
 
 
 @inner
-def first_allowed(problem: Problem, episode: Episode) -> tuple[int, int]:
-    """Returns the allowed (task, device) of lowest index, or (-1, -1) if there is none."""
+def first_allowed(problem: Problem, episode: Episode) -> tuple[int, int, int]:
+    """Returns the allowed (task, device, speed step) of lowest index, or (-1, -1, -1) if there is none."""
+    num_devices, num_steps = problem.steps.shape
     for position in range(episode.status[0].num_ready):
         task = episode.plan.tasks[position].ready
-        for device in range(problem.duration.shape[1]):
-            if is_allowed(problem, episode, task, device):
-                return task, device
-    return -1, -1
+        for device in range(num_devices):
+            for step in range(num_steps):
+                if is_allowed(problem, episode, task, device, step):
+                    return task, device, step
+    return -1, -1, -1

@@ -7,6 +7,7 @@ from hetgym.agents.heuristics.replay import Planner
 from hetgym.envs import load_scenario
 from hetgym.envs.task_graph import checker
 from hetgym.envs.task_graph.instance import Instance
+from hetgym.envs.task_graph.rules import Rules
 from hetgym.evaluate.evaluation import play
 from hetgym.workloads import CANONICAL_GRAPHS, random_task_graph
 
@@ -56,7 +57,7 @@ def test_plan_is_played(scenario: str, name: str) -> None:
     table = play(simulator, make_policy(name), [0, 1, 2])
     for row in range(3):
         instance, schedule = simulator.instance(row), simulator.schedule(row)
-        assert not checker.violations(instance, schedule, 0)
+        assert not checker.violations(instance, schedule, Rules())
         if scenario == "random":
             assert table["makespan"][row] == pytest.approx(planner(name).schedule(instance).makespan)
         assert table["policy"][row] == name

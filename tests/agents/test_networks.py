@@ -18,7 +18,7 @@ from hetgym.agents.networks.batch import ABSENT
 from hetgym.agents.ppo import CandidatePolicy
 from hetgym.envs import ObservationSchema, TaskGraphScenario
 from hetgym.envs.core.simulator import Arrays
-from hetgym.envs.task_graph.features import SCHEMA
+from hetgym.envs.task_graph.features import PLAN_SCHEMA as SCHEMA
 from hetgym.envs.task_graph.simulator import TaskGraphSimulator
 from hetgym.evaluate.evaluation import play
 from hetgym.workloads import RandomGraphs, TaskGraph, random_task_graph

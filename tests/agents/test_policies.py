@@ -14,6 +14,7 @@ from hetgym.agents import Policy, list_policies, make_policy
 from hetgym.agents.heuristics.list_schedulers import StaticScheduler, heft
 from hetgym.envs import Simulator, load_scenario
 from hetgym.envs.task_graph import checker
+from hetgym.envs.task_graph.rules import Rules
 from hetgym.envs.task_graph.scenario import TaskGraphScenario
 from hetgym.envs.task_graph.simulator import TaskGraphSimulator
 from hetgym.evaluate.evaluation import play
@@ -174,7 +175,7 @@ def test_real_workflow_is_scheduled(path: Path, name: str) -> None:
     table = play(simulator, make_policy(name), [0])
     instance, schedule = simulator.instance(0), simulator.schedule(0)
     assert sorted(schedule.sequence.tolist()) == list(range(instance.graph.num_tasks))
-    assert checker.violations(instance, schedule, 0) == []
+    assert checker.violations(instance, schedule, Rules()) == []
     assert table["makespan"][0] == pytest.approx(schedule.makespan)
     assert online or table["lower_bound"][0] <= table["makespan"][0] * (1 + 1e-9)
     assert (name != "heft") or table["makespan"][0] == table["heft_makespan"][0]

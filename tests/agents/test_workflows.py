@@ -11,6 +11,7 @@ from hetgym.agents.heuristics.list_schedulers import StaticScheduler
 from hetgym.envs import load_scenario
 from hetgym.envs.task_graph import checker
 from hetgym.envs.task_graph.instance import Instance
+from hetgym.envs.task_graph.rules import Rules
 from hetgym.envs.task_graph.scenario import TaskGraphScenario
 from hetgym.envs.task_graph.simulator import TaskGraphSimulator
 from hetgym.evaluate.evaluation import play
@@ -84,7 +85,7 @@ def test_every_run_of_a_workflow_is_right(path: Path, platform: str) -> None:
     for name in (*ONLINE, "heft"):
         play(simulator, make_policy(name), [0])
         instance, schedule = simulator.instance(0), simulator.schedule(0)
-        assert checker.violations(instance, schedule, 0) == [], name
+        assert checker.violations(instance, schedule, Rules()) == [], name
         assert sorted(schedule.sequence.tolist()) == list(range(instance.graph.num_tasks))
 
 

@@ -63,6 +63,9 @@ def test_each_policy_loses_somewhere(policy: str, rival: str) -> None:
         ("heft-paper", "peft", "heft", {}),
         ("random-noisy", "eft", "heft", {"num_tasks": 6}),
         ("random", "rank-online", "best-of-4:heft", {"num_tasks": 6, "mode": "dispatch", **NOISY}),
+        ("random", "heft", "eft", {"num_tasks": 6, "mode": "dispatch", "contention": "nic", **NOISY}),
+        ("random", "eft", "heft", {"num_tasks": 6, "mode": "dispatch", "mean_uptime": 3.0, "mean_downtime": 1.0}),
+        ("random", "eft", "heft", {"num_tasks": 6, "mode": "dispatch", "information": "exact", **NOISY}),
         ("cholesky-2c2g", "fifo", "rank-online-wait", {"tiles": 3, "mode": "dispatch"}),
     ],
 )
@@ -76,7 +79,7 @@ def test_every_worst_case_is_valid(
     assert visited[-1].ratio == found.ratio
     for case in visited:
         for schedule in case.schedules:
-            assert violations(case.instance, schedule, setting.queue_limit) == []
+            assert violations(case.instance, schedule, setting.rules) == []
         own, other = (schedule.makespan for schedule in case.schedules)
         assert case.ratio == own / other
     ratios = [case.ratio for case in visited]
@@ -168,6 +171,7 @@ def test_rival_that_takes_no_time_is_no_evidence(tmp_path: Path) -> None:
         ({"seed": 2**31 - 1, "episodes": 2}, "seed: must be from 0"),
         ({"metric": "fame"}, "metric: 'fame' is not among makespan"),
         ({"size": 3}, "'size'"),
+        ({"scenario": "soc-stream"}, "stream"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:

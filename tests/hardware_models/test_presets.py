@@ -17,7 +17,8 @@ from hetgym.hardware_models.platform import PRESETS
 
 MEBIBYTE = 2**20
 EXPERT = 336 * MEBIBYTE  # one expert of Mixtral 8x7B: 3 x 4096 x 14336 numbers of fp16
-EXAMPLES = {"four-workers", "heft-paper", "peft-paper", "readys-2c2g"}  # machines of papers, without rates of their own
+EXAMPLES = {"four-workers", "heft-paper", "mixed-nics", "peft-paper", "readys-2c2g", "readys-4c4g"}
+"""Machines of papers, without rates of their own."""
 MACHINES = [name for name in list_platforms() if name not in EXAMPLES]
 
 
@@ -39,10 +40,12 @@ def test_all_presets_are_there() -> None:
         "four-workers",
         "heft-paper",
         "jetson-orin",
+        "mixed-nics",
         "peft-paper",
         "phone-soc",
         "raspberry-pi-4",
         "readys-2c2g",
+        "readys-4c4g",
         "sn40l-node",
         "soc-ds3",
     ]
@@ -92,11 +95,22 @@ def test_speed_of_processors_is_their_clock_over_the_readers(name: str) -> None:
             assert each.speed == 1.0
 
 
-def test_readys_has_two_cpus_and_two_gpus_and_no_communication() -> None:
-    platform = load_platform("readys-2c2g")
-    assert platform.kinds == ("cpu", "cpu", "gpu", "gpu")
+@pytest.mark.parametrize(("name", "each"), [("readys-2c2g", 2), ("readys-4c4g", 4)])
+def test_readys_has_as_many_cpus_as_gpus_and_no_communication(name: str, each: int) -> None:
+    platform = load_platform(name)
+    assert platform.kinds == ("cpu",) * each + ("gpu",) * each
     assert not platform.latency.any()
     assert (platform.seconds_per_byte * 1e15 < 1e-12).all()
+
+
+def test_mixed_nics_join_clusters_by_ethernet() -> None:
+    platform = load_platform("mixed-nics")
+    rate = 1.0 / (platform.seconds_per_byte + np.eye(8))
+    same = ~np.eye(4, dtype=bool)
+    (infiniband,) = set(rate[:4, :4][same])
+    (roce,) = set(rate[4:, 4:][same])
+    (ethernet,) = set(rate[:4, 4:].ravel())
+    assert infiniband > roce > 3 * ethernet
 
 
 @pytest.mark.parametrize(("dgx", "ratio"), [("dgx-a100", 31), ("dgx-h100", 15)])

@@ -15,7 +15,7 @@ from hetgym.agents.networks.batch import Graphs
 from hetgym.agents.ppo import CandidateBuffer, Samples, masked_ppo
 from hetgym.envs import make_sb3
 from hetgym.envs.core.simulator import Arrays
-from hetgym.envs.task_graph.features import SCHEMA
+from hetgym.envs.task_graph.features import PLAN_SCHEMA as SCHEMA
 
 ENV = "hetgym/TaskGraphPlan-v0"
 SETTING: dict[str, Any] = {"scenario": "random", "num_tasks": 5, "num_devices": 2, "ready_window": 2, "pool": 4}

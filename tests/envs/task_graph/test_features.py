@@ -8,8 +8,8 @@ from torch_geometric.data import Batch, Data
 
 from hetgym.agents import make_policy
 from hetgym.envs import TaskGraphScenario, load_scenario, to_pyg
-from hetgym.envs.core.simulator import Arrays
-from hetgym.envs.task_graph.features import SCHEMA
+from hetgym.envs.core.simulator import Arrays, ObservationSchema
+from hetgym.envs.task_graph.features import DISPATCH_SCHEMA, PLAN_SCHEMA
 from hetgym.envs.task_graph.simulator import TaskGraphSimulator
 from hetgym.workloads import CANONICAL_GRAPHS, RandomGraphs, TaskGraph, random_task_graph
 
@@ -33,14 +33,17 @@ def assert_close(one: Arrays, other: Arrays, tolerance: float) -> None:
         np.testing.assert_allclose(array, other[name], rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-def test_schema_names_the_columns() -> None:
-    observation = scenario().simulator(2).observation
+@pytest.mark.parametrize(("mode", "schema"), [("plan", PLAN_SCHEMA), ("dispatch", DISPATCH_SCHEMA)])
+def test_schema_names_the_columns(mode: str, schema: ObservationSchema) -> None:
+    simulator = scenario(mode=mode).simulator(2)
+    observation = simulator.observation
+    assert simulator.schema is schema
     widths = {name: observation[name].shape[-1] for name in ("candidates", "context", "nodes", "edge_features")}
-    assert widths == {name: len(names) for name, names in SCHEMA.names().items()}
-    assert observation["candidate_nodes"].shape[-1] == SCHEMA.nodes_per_candidate
-    for names in SCHEMA.names().values():
+    assert widths == {name: len(names) for name, names in schema.names().items()}
+    assert observation["candidate_nodes"].shape[-1] == schema.nodes_per_candidate
+    for names in schema.names().values():
         assert len(set(names)) == len(names)
-    assert SCHEMA.settled in SCHEMA.names()["nodes"]
+    assert schema.settled in schema.names()["nodes"]
 
 
 DISPATCH = {"mode": "dispatch", "noise": "gamma"}
@@ -62,6 +65,27 @@ def test_observation_in_steps_is_that_of_a_fresh_view(
         ended = played.outcome["terminated"].copy()
         ended[2] |= step == 1
         played.restart(np.flatnonzero(ended))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"active_jobs": 2, "queue_limit": 1}, {"moving_delay": 3.0, "mean_uptime": 200.0, "mean_downtime": 20.0}],
+)
+def test_observation_of_a_stream_is_that_of_a_fresh_view(settings: dict[str, Any]) -> None:
+    def simulator() -> TaskGraphSimulator:
+        return load_scenario("canonical-stream", num_jobs=25, deadline_factor=4.0, **settings).simulator(2)
+
+    played = simulator()
+    played.reset([0, 1])
+    for step in range(300):
+        if step % 7 == 0:
+            fresh = simulator()
+            fresh.load_state_arrays({name: array.copy() for name, array in played.state_arrays().items()})
+            assert_equal(played.observation, fresh.observation)
+        act(played)
+        played.restart(np.flatnonzero(played.outcome["terminated"]))
+        for name, space in played.single_observation_space.items():
+            assert played.observation[name][0] in space, name
 
 
 def test_given_graphs_leave_nothing_behind() -> None:
@@ -106,7 +130,7 @@ class Shown:
         return shown
 
     def row(self, array: str, *index: int) -> dict[str, float]:
-        return dict(zip(SCHEMA.names()[array], self[array][index].tolist(), strict=True))
+        return dict(zip(PLAN_SCHEMA.names()[array], self[array][index].tolist(), strict=True))
 
 
 def near(wanted: dict[str, float]) -> Any:
@@ -204,7 +228,7 @@ def test_gap_before_decided_tasks_is_negative_idle_time() -> None:
     simulator.reset([0], [TaskGraph("gap", ("p1", "p2"), duration, edges, np.array([10.0]))])
     for task, device in ((0, 0), (1, 1)):
         simulator.step(simulator.name_action(np.array([task]), np.array([device])))
-    on_p1, on_p2 = simulator.observation["candidates"][0, 1:3, SCHEMA.names()["candidates"].index("idle")]
+    on_p1, on_p2 = simulator.observation["candidates"][0, 1:3, PLAN_SCHEMA.names()["candidates"].index("idle")]
     assert on_p1 == 0
     assert on_p2 == pytest.approx(-17 / (4 + 10))
 

@@ -1,4 +1,4 @@
-"""The compiled simulator against the rules in plain Python (`checker`), on random instances."""
+"""The compiled simulator against the rules in plain Python (`reference`, `checker`), on random instances."""
 
 from collections.abc import Callable
 from functools import cache
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from hetgym.agents import list_policies, make_policy
 from hetgym.agents.heuristics.list_schedulers import StaticScheduler, heft
 from hetgym.envs import TaskGraphScenario
-from hetgym.envs.task_graph import checker
+from hetgym.envs.task_graph.checker import violations
 from hetgym.envs.task_graph.instance import Instance
+from hetgym.envs.task_graph.reference import replay
 from hetgym.envs.task_graph.schedule import Schedule
 from hetgym.envs.task_graph.simulator import TaskGraphSimulator
 from hetgym.evaluate.evaluation import play
@@ -121,11 +122,11 @@ def test_random_play_follows_the_rules(placement: Placement, instance: Instance,
     play_at_random(simulator, seed)
     schedule = simulator.schedule(0)
     decisions = [(task, int(schedule.device[task])) for task in schedule.sequence.tolist()]
-    wanted = checker.replay(instance, decisions, placement == "insertion")
+    wanted = replay(instance, decisions, placement == "insertion")
     np.testing.assert_allclose(schedule.start, wanted.start, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(schedule.finish, wanted.finish, rtol=1e-9, atol=1e-9)
     assert schedule.device.tolist() == wanted.device.tolist()
-    assert checker.violations(instance, schedule) == []
+    assert violations(instance, schedule) == []
     assert simulator.metrics_of(0)["makespan"] == close_to(wanted.makespan)
 
 
@@ -193,7 +194,7 @@ def test_schedules_of_all_policies_are_right(instance: Instance, placement: Plac
     for name in PLANNING:
         simulator = play_policy(name, instance, placement)
         schedule, metrics = simulator.schedule(0), simulator.metrics_of(0)
-        assert checker.violations(instance, schedule) == []
+        assert violations(instance, schedule) == []
         assert schedule.makespan == close_to(metrics["makespan"])
         assert metrics["lower_bound"] <= metrics["makespan"] * (1 + 1e-9)
         policy = make_policy(name)
@@ -229,15 +230,15 @@ def changed(schedule: Schedule, task: int, **fields: float) -> Schedule:
 def test_checker_finds_faults(task: int, fields: dict[str, float], fault: str) -> None:
     instance = Instance.of(CANONICAL_GRAPHS["heft-paper"]())
     schedule = heft().schedule(instance)
-    assert checker.violations(instance, schedule) == []
-    faults = checker.violations(instance, changed(schedule, task, **fields))
+    assert violations(instance, schedule) == []
+    faults = violations(instance, changed(schedule, task, **fields))
     assert any(fault in found for found in faults), faults
 
 
 def test_checker_finds_a_task_where_it_cannot_run() -> None:
     instance = Instance.of(independent(np.array([[1, np.inf]])))
     schedule = Schedule(*np.array([[1], [0], [1], [0]]))
-    assert checker.violations(instance, schedule)[0] == "task 't0' is on device 'p2', which cannot run it"
+    assert violations(instance, schedule)[0] == "task 't0' is on device 'p2', which cannot run it"
 
 
 def test_episodes_of_a_batch_do_not_touch_each_other() -> None:

@@ -1,0 +1,85 @@
+"""Draws the pictures of scenarios.md: for each scenario the schedule of a good policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.ticker import EngFormatter
+from PIL import Image
+
+from hetgym.agents import make_policy
+from hetgym.envs import TaskGraphScenario, load_scenario
+from hetgym.envs.task_graph.render import gantt
+
+FOLDER = Path(__file__).parent / "images" / "scenarios"
+COLOURS = 64
+"""Of a picture's palette: enough for smooth letters, and small files."""
+
+
+def kernel(name: str) -> str:
+    """Returns what a task does, forward or backward."""
+    return name.split(maxsplit=1)[0].removesuffix("-back")
+
+
+def kernel_family(name: str) -> str:
+    """Returns what a task of a SoC's job does, whichever of five copies it is."""
+    return name.rstrip("_12345")
+
+
+def microbatch(name: str) -> str:
+    """Returns the microbatch of a pass, or that gradients are summed."""
+    word, _, number, *_ = name.split()
+    return "gradients" if word == "R" else f"microbatch {number}"
+
+
+class Picture(NamedTuple):
+    """How a scenario is drawn.
+
+    Attributes:
+        policy: Who schedules.
+        group: Gives tasks of one colour one word; by default jobs have their own.
+        episode: Of seed 0.
+    """
+
+    policy: str
+    group: Callable[[str], str] | None = None
+    episode: int = 0
+
+
+PICTURES = {
+    "soc-job": Picture("best-of-32:lookahead", kernel_family),
+    "cholesky-4c4g": Picture("peft", kernel),
+    "pipeline-gpipe": Picture("heft", microbatch),
+    "pipeline-1f1b": Picture("heft", microbatch),
+    "pipeline-interleaved": Picture("heft", microbatch),
+    "pipeline-unlike": Picture("best-of-32:lookahead", microbatch),
+    "hetero-nic": Picture("heft", microbatch),
+    "moe-layer-forward": Picture("heft", kernel),
+    "moe-layer-train": Picture("heft", kernel),
+    "npu-prefill": Picture("best-of-32:lookahead", kernel),
+    "spark-tpch-like": Picture("best-of-32:lookahead", episode=6),
+}
+
+
+def draw(name: str, picture: Picture) -> None:
+    """Writes the picture of a scenario."""
+    scenario = load_scenario(name)
+    assert isinstance(scenario, TaskGraphScenario)
+    instance = scenario.instance(0, picture.episode)
+    schedule = make_policy(picture.policy).schedule(instance)
+    groups = [f"job {job}" for job in instance.graph.job]
+    if picture.group:
+        groups = [picture.group(task) for task in instance.graph.task_names]
+    makespan = EngFormatter(unit="s")(float(f"{schedule.makespan:.4g}"))
+    figure = gantt(instance, schedule, f"{name} by {picture.policy}: makespan {makespan}", groups)
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=130)
+    Image.open(drawn).convert("RGB").quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    for name, picture in PICTURES.items():
+        draw(name, picture)

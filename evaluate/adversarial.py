@@ -183,14 +183,16 @@ class _Duel:
 
     def case(self, row: int, ratio: float) -> WorstCase:
         """Returns what was last played in one environment."""
-        own, other = self._simulators
+        own, other = (simulator.schedule(row) for simulator in self._simulators)
+        # Whoever takes longer has met all outages.
+        instance = self._simulators[int(other.makespan > own.makespan)].instance(row)
         return WorstCase(
             policies=(self._policies[0].name, self._policies[1].name),
             metric=self._metric,
             ratio=ratio,
-            instance=own.instance(row),
+            instance=instance,
             seed=self._seeds[row],
-            schedules=(own.schedule(row), other.schedule(row)),
+            schedules=(own, other),
             scenario=self._scenario,
         )
 

@@ -16,7 +16,7 @@ from ...envs.core.simulator import Arrays
 from ...envs.task_graph.instance import Problem, problem_at
 from ...envs.task_graph.lines import is_earlier, is_more_urgent
 from ...envs.task_graph.simulator import TaskGraphSimulator
-from ...envs.task_graph.state import Episode, is_allowed
+from ...envs.task_graph.state import Episode, is_allowed, is_open
 from ...envs.task_graph.world import World, episode_at
 from ...errors import HetgymError
 from ...workloads.task_graph import FloatArray, IntArray
@@ -311,14 +311,17 @@ def _choose_pair(world: World, by_start: bool, actions: Actions) -> None:
     for b in range(actions.size):
         episode = episode_at(world, b)
         problem = problem_at(world.instances, episode.status[0].slot)
-        best, best_task, best_device = np.inf, -1, -1
-        for position in range(episode.status[0].num_ready):
-            task = episode.plan.tasks[position].ready
-            for device in range(problem.duration.shape[1]):
+        best, best_position, best_task, best_device = np.inf, -1, -1, -1
+        for device in range(problem.duration.shape[1]):
+            if not is_open(episode, device):
+                continue
+            for position in range(episode.status[0].num_ready):
+                task = episode.plan.tasks[position].ready
                 time = episode.options[task, device].start
                 time += 0.0 if by_start else problem.duration[task, device]
-                if time < best and is_allowed(problem, episode, task, device, 0):
-                    best, best_task, best_device = time, task, device
+                comes_first = time < best or (time == best and position < best_position)
+                if comes_first and is_allowed(problem, episode, task, device, 0):
+                    best, best_position, best_task, best_device = time, position, task, device
         actions[b] = _named(world, problem, best_task, best_device)
 
 

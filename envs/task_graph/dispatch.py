@@ -34,6 +34,7 @@ from .world import (
     decode,
     episode_at,
     first_allowed,
+    is_any_allowed,
     stream_at,
     surroundings_of,
 )
@@ -213,7 +214,7 @@ def _run_on(problem: Problem, episode: Episode, around: Surroundings, stream: St
     """
     status = episode.status[0]
     while not _is_over(problem, episode, stream) and (
-        waits or _next_event(problem, episode, around, stream) <= status.now or first_allowed(problem, episode)[0] < 0
+        waits or _next_event(problem, episode, around, stream) <= status.now or not is_any_allowed(problem, episode)
     ):
         if _pass_time(problem, episode, around, stream):
             waits = False

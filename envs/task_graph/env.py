@@ -26,7 +26,7 @@ class TaskGraphPlanEnv(SingleEnv):
 
     ## Observation Space
     A dictionary (``observation="flat"``: the same numbers as one Box). Features are float32, clipped to [-10, 10],
-    and listed one by one in `hetgym.envs.task_graph.features.SCHEMA`.
+    and listed one by one in `hetgym.envs.task_graph.features.PLAN_SCHEMA`.
 
     | key | shape | dtype | content |
     |---|---|---|---|
@@ -44,16 +44,17 @@ class TaskGraphPlanEnv(SingleEnv):
 
     ## Reward
     ``lower-bound`` (default): minus the increase of a lower bound on the makespan, over the makespan of HEFT's
-    schedule. An episode returns -(makespan - lower bound at reset) / HEFT makespan. ``makespan``: minus the
-    makespan over HEFT's, at the end.
+    schedule. An episode returns -(makespan - lower bound at reset) / HEFT makespan. ``makespan``, ``energy`` and
+    ``deadlines``: minus these, at the end (`hetgym.envs.task_graph.reward`).
 
     ## Episode End
     Terminates when all tasks are decided; is never truncated.
 
     ## Information
     ``invalid_action`` where a masked action was asked for. At the end ``metrics``: ``makespan``, ``heft_makespan``,
-    ``lower_bound`` (at reset) and ``job_latency_mean`` (from arrival to end) in seconds, and ``deadlines_missed``, of
-    jobs. ``env.unwrapped.episode()`` gives the schedule as a table.
+    ``lower_bound`` (at reset) and ``job_latency_mean`` (from arrival to end) in seconds; ``deadlines_missed``, of jobs;
+    ``energy`` in J, ``energy_delay_product`` (with the makespan) in J s; ``utilisation``, the mean share of time that
+    devices are busy. ``env.unwrapped.episode()`` gives the schedule as a table.
 
     ## Arguments
     ``scenario`` (a name, a path or a `Scenario`; default ``random``), its settings by keyword (``num_tasks=50``),
@@ -91,45 +92,53 @@ class TaskGraphPlanVectorEnv(BatchedEnv):
 
 
 class TaskGraphDispatchEnv(SingleEnv):
-    """Decides which task of a job graph runs on which device, while tasks run and take longer than expected.
+    """Decides which task of which job runs on which device, while tasks run and take longer than expected.
 
     ## Description
-    A directed acyclic graph of tasks runs on unlike devices. A task can be decided when its predecessors have
-    finished and its job has arrived. It is given to a device, and stands in line there: a device runs its tasks one
-    at a time in the order in which they were given to it, each as soon as its inputs have arrived. Data leave when
-    their sender finishes, wherever the receiver will run. Tasks take their expected duration times a factor that is
-    drawn for each task and known to nobody before the task has finished. Time passes when nothing can be decided,
-    or when the agent waits.
+    Jobs, directed acyclic graphs of tasks, run on unlike devices: one graph, several that arrive, or a stream that does
+    not end. A task can be decided when its predecessors have finished and its job has arrived. It is given to a
+    device, and stands in line there: a device runs its tasks one at a time in the order in which they were given to it,
+    each as soon as its inputs have arrived. Tasks take their expected duration times a factor that is drawn for each
+    task and known to nobody before the task has finished. Transfers may have to share links, devices may fail, run
+    at several speeds and under a power cap. Time passes when nothing can be decided, or when the agent waits.
+    ``docs/dispatch.md`` has all rules.
 
     ## Action Space
-    ``Discrete(1 + ready_window * P)``. Action 0 waits until the next task finishes or the next job arrives; it is
-    masked where neither will happen. Action ``1 + slot * P + device`` gives the slot-th most urgent ready task (by
-    upward rank, ties by index) to a device; it is masked where the device cannot run the task, or has
-    ``queue_limit`` tasks waiting behind the one in service. A masked action does not raise: the lowest-index allowed
-    one is executed.
+    ``Discrete(1 + ready_window * P * M)``, for P devices with up to M speed steps. Action 0 waits until the next event;
+    it is masked where none will come. Action ``1 + (slot * P + device) * M + step`` gives the slot-th most urgent ready
+    task (by upward rank, ties by job, then index) to a device at a speed step; it is masked where the device cannot
+    run the task, is down, has ``queue_limit`` tasks waiting behind the one in front, or where the power cap would not
+    hold. A masked action does not raise: the lowest-index allowed one is executed.
 
     ## Observation Space
-    That of `TaskGraphPlanEnv`, feature for feature, so that an agent trained there can act here. What has not
-    finished is shown as it is expected.
+    That of `TaskGraphPlanEnv` with further features of candidates (22 in all), context (13) and nodes (13), listed in
+    `hetgym.envs.task_graph.features.DISPATCH_SCHEMA`. What has not finished is shown as it is expected. In a stream the
+    graph is that of the jobs that are active, at most ``active_jobs``, each in a place of its own.
 
     ## Starting State
-    Nothing is decided. Graph and luck are those of (seed, episode).
+    Nothing is decided. Jobs and luck are those of (seed, episode).
 
     ## Reward
     ``lower-bound`` (default): minus the increase of a bound on the makespan that expected durations give, over the
-    makespan of HEFT's plan; at the end the bound is the makespan. An episode returns -(makespan - lower bound at
-    reset) / HEFT makespan. ``makespan``: minus the makespan over that of HEFT's plan, at the end.
+    makespan of HEFT's plan; at the end the bound is the makespan. ``jobs-in-system`` (default in streams): minus the
+    integral of the jobs in the system over time, over HEFT's makespan (in a stream its mean over the kinds of job); a
+    finite episode returns minus the sum of all latencies. ``makespan``, ``energy`` and ``deadlines``: minus these;
+    ``weighted``: the sum of those in ``reward_weights``.
 
     ## Episode End
-    Terminates when all tasks have finished; is never truncated.
+    Terminates when all jobs have ended, or at the ``horizon`` of a stream, which is part of the problem (``elapsed`` in
+    the context shows how near it is); is never truncated.
 
     ## Information
-    Those of `TaskGraphPlanEnv`; ``heft_makespan`` and ``lower_bound`` are those of expected durations. In the
-    schedule, what has not finished is as it is expected.
+    Those of `TaskGraphPlanEnv`; ``heft_makespan`` and ``lower_bound`` are those of expected durations. In a stream,
+    instead of these two: ``jobs_arrived``, ``jobs_ended``, and of the jobs that have arrived after the ``warmup`` and
+    ended (``jobs_counted``) ``job_latency_mean``, ``_p50``, ``_p95``, ``_p99`` in seconds (quantiles within 0.6 %),
+    ``job_slowdown_mean`` (latency over the job's critical path) and ``throughput`` in jobs per second;
+    ``utilisation_<device>``. In the schedule, what has not finished is as it is expected; in a stream it holds the last
+    2,048 runs that have ended.
 
     ## Arguments
-    Those of `TaskGraphPlanEnv`; the default scenario is ``random-noisy``. Of the scenario's settings, ``noise``,
-    ``noise_sigma`` and ``queue_limit`` matter here, and ``placement`` does not.
+    Those of `TaskGraphPlanEnv`; the default scenario is ``random-noisy``. `TaskGraphScenario` explains the settings.
 
     ```python
     import gymnasium
@@ -142,6 +151,8 @@ class TaskGraphDispatchEnv(SingleEnv):
     ## References
     Grinsztajn, Beaumont, Jeannot, Preux (READYS), IEEE Cluster 2021, doi:10.1109/Cluster48925.2021.00031: deciding
     at run time, with waiting, under noise.
+    Sung et al. (DeepSoCS), Electronics 9(6), 2020, doi:10.3390/electronics9060936: jobs that arrive at a SoC.
+    Mao et al. (Decima), SIGCOMM 2019, doi:10.1145/3341302.3342080: the reward by jobs in the system, moving delays.
 
     ## Version History
     v0: the first.

@@ -292,14 +292,19 @@ def expect_lines(problem: Problem, episode: Episode, around: Surroundings) -> No
         job = episode.jobs[problem.tasks[task].job].index
         path = np.inf
         for device in range(problem.duration.shape[1]):
+            if problem.duration[task, device] == np.inf:
+                continue
             option = episode.options[task, device]
             available = plan.lanes[device].available
             if law.moving_delay > 0.0 and episode.queues[device].final_job != job:
                 available += law.moving_delay
             inputs = option.data_ready if law.contention == NONE else status.now + option.transfer
             option.start = max(inputs, available)
-            path = min(path, option.start + problem.duration[task, device] + problem.tail[task, device])
-        status.bound = max(status.bound, path)
+            if not law.is_stream:
+                path = min(path, option.start + problem.duration[task, device] + problem.tail[task, device])
+        if not law.is_stream:
+            # A stream has no makespan to bound.
+            status.bound = max(status.bound, path)
 
 
 @inner

@@ -11,7 +11,7 @@ from .instance import Instances, Problem, Records
 from .list_scheduling import Plan, clear
 from .ranks import transfer_time
 from .reward import cost
-from .state import Episode, State, Surroundings, is_allowed
+from .state import Episode, State, Surroundings, is_allowed, is_open
 from .transfers import Network
 
 NOTHING = -(2**63)
@@ -207,6 +207,19 @@ def decode(problem: Problem, episode: Episode, num_candidates: int, action: int)
     if not is_allowed(problem, episode, task, device, step):
         return -1, -1, -1
     return task, device, step
+
+
+@inner
+def is_any_allowed(problem: Problem, episode: Episode) -> bool:
+    """Whether some ready task may be given to some device."""
+    num_devices, num_steps = problem.steps.shape
+    for device in range(num_devices):
+        if is_open(episode, device):
+            for position in range(episode.status[0].num_ready):
+                for step in range(num_steps):
+                    if is_allowed(problem, episode, episode.plan.tasks[position].ready, device, step):
+                        return True
+    return False
 
 
 @inner

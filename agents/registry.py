@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import HetgymError, unknown_name
 from .heuristics import list_schedulers, online, replay
 from .heuristics.best_of import BestOf
+from .heuristics.duplication import Duplication
 from .heuristics.uniform import RandomPolicy
 from .policy import Policy
 
@@ -22,9 +23,12 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "heft": list_schedulers.heft,
         "cpop": list_schedulers.cpop,
         "peft": list_schedulers.peft,
+        "ipeft": list_schedulers.ipeft,
         "lookahead": list_schedulers.lookahead,
         "dls": list_schedulers.dls,
         "etf": list_schedulers.etf,
+        "hbmct": list_schedulers.hbmct,
+        "linear-clustering": list_schedulers.linear_clustering,
         "min-min": list_schedulers.min_min,
         "max-min": list_schedulers.max_min,
         "sufferage": list_schedulers.sufferage,
@@ -32,6 +36,7 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "met": list_schedulers.met,
         "olb": list_schedulers.olb,
         "fastest-node": list_schedulers.fastest_node,
+        "duplication": Duplication,
         "fifo": online.fifo,
         "eft": online.eft,
         "mct-online": online.mct_online,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...compilation import kernel
-from ...envs.task_graph import list_scheduling
+from ...envs.task_graph import balancing, clustering, list_scheduling
 from ...envs.task_graph.instance import Instance, Instances, problem_at
 from ...envs.task_graph.list_scheduling import Draft, derive
 from ...envs.task_graph.schedule import Schedule
@@ -77,6 +77,12 @@ def _peft(instances: Instances, n: int, draft: Draft) -> None:
 
 
 @kernel
+def _ipeft(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    list_scheduling.ipeft(problem_at(instances, n), draft)
+
+
+@kernel
 def _lookahead(instances: Instances, n: int, draft: Draft) -> None:
     derive(instances, n, draft)
     list_scheduling.lookahead(problem_at(instances, n), draft)
@@ -131,6 +137,18 @@ def _olb(instances: Instances, n: int, draft: Draft) -> None:
 
 
 @kernel
+def _hbmct(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    balancing.hbmct(problem_at(instances, n), draft)
+
+
+@kernel
+def _linear_clustering(instances: Instances, n: int, draft: Draft) -> None:
+    derive(instances, n, draft)
+    clustering.linear_clustering(problem_at(instances, n), draft)
+
+
+@kernel
 def _fastest_node(instances: Instances, n: int, draft: Draft) -> None:
     derive(instances, n, draft)
     list_scheduling.fastest_node(problem_at(instances, n), draft)
@@ -158,6 +176,19 @@ def peft() -> StaticScheduler:
     Arabnejad, Barbosa 2014, doi:10.1109/TPDS.2013.57.
     """
     return StaticScheduler("peft", _peft, insertion=True)
+
+
+def ipeft() -> StaticScheduler:
+    """Returns IPEFT: by mean pessimistic cost, inserted where finish plus critical-node cost is least.
+
+    Zhou, Qi, Wang, Zheng, Lin 2017, doi:10.1002/cpe.3944. The pessimistic cost table (PCT) of a task and a device is
+    the largest sum, over its successors and the devices that can run them, of mean transfer (0 within a device),
+    duration and the successor's own entry. The ready task goes next whose mean entry plus mean duration is largest.
+    The critical-node cost table (CNCT) is PEFT's optimistic one over the critical successors of a task, over all
+    where none is critical; critical are the tasks on a longest path of mean durations and transfers. A task that
+    is not critical but has a critical successor goes where it finishes first, others where finish plus CNCT is least.
+    """
+    return StaticScheduler("ipeft", _ipeft, insertion=True)
 
 
 def lookahead() -> StaticScheduler:
@@ -230,6 +261,32 @@ def olb() -> StaticScheduler:
     Maheswaran et al. 1999, doi:10.1006/jpdc.1999.1581.
     """
     return StaticScheduler("olb", _olb, insertion=False)
+
+
+def hbmct() -> StaticScheduler:
+    """Returns HBMCT: groups of independent tasks by upward rank, each group balanced over the devices, appended.
+
+    Sakellariou, Zhao 2004, doi:10.1109/IPDPS.2004.1303065. In the order of upward ranks a task with an input from the
+    group at hand begins a new group. Groups are placed one after another by BMCT: each task is given to its
+    fastest device; then, as long as possible, the first task that can go leaves the device that ends last for the
+    one that would end first with it, if both then end earlier than the one that ends last did. Tasks are
+    tried in the order of their mean completion times, with nothing but earlier groups on the devices. Each device
+    runs what it has of a group behind earlier groups, in the order in which the inputs are there.
+    """
+    return StaticScheduler("hbmct", _hbmct, insertion=False)
+
+
+def linear_clustering() -> StaticScheduler:
+    """Returns linear clustering: the longest path, then that of what is left, and so on, each on one device.
+
+    Clusters: Kim, Browne 1988, with path lengths of mean durations and mean transfers as in Gerasoulis, Yang 1992,
+    doi:10.1016/0743-7315(92)90012-C. Devices are unlike and fewer than clusters, so these are given out as Sarkar
+    (Partitioning and Scheduling Parallel Programs for Multiprocessors, MIT Press 1989) does: by upward rank, and
+    whole, when the first task of a cluster comes up. It goes where the cluster would end first if its tasks ran from
+    the start of the first one on without a break. Tasks are inserted. The tasks of a cluster that no device
+    can run whole are placed one by one, as HEFT does.
+    """
+    return StaticScheduler("linear-clustering", _linear_clustering, insertion=True)
 
 
 def fastest_node() -> StaticScheduler:

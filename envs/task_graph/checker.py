@@ -14,7 +14,7 @@ from itertools import combinations, pairwise
 from .instance import Instance
 from .reference import Run, edges, shared_by, transfer_time
 from .rules import Rules
-from .schedule import Schedule
+from .schedule import DuplicatedSchedule, Schedule
 
 TOLERANCE = 1e-9
 """Relative: sums in another order may differ in the last bits."""
@@ -48,6 +48,44 @@ def violations(instance: Instance, schedule: Schedule, rules: Rules | None = Non
         faults = [*check.hasty_decisions(), *check.lines(), *check.outages(), *check.power()]
     if not faults and check.runs_again:
         faults = list(check.another_run())
+    return faults
+
+
+def duplication_violations(instance: Instance, schedule: DuplicatedSchedule) -> list[str]:
+    """Returns what is wrong with a schedule that may run a task more than once, one sentence a fault.
+
+    Checked are: every task runs at least once; every run is on a device that can run it and takes exactly its
+    duration; it starts no earlier than its job arrives and, for each predecessor, the data of some run have arrived; a
+    device runs one task at a time.
+
+    Args:
+        instance: The problem.
+        schedule: A finished schedule of it.
+    """
+    names, devices = instance.graph.task_names, instance.platform.devices
+    columns = (schedule.task, schedule.device, schedule.start, schedule.finish)
+    runs = list(zip(*(column.tolist() for column in columns), strict=True))
+    slack = TOLERANCE * max((abs(finish) for _, _, _, finish in runs), default=0.0)
+    missing = set(range(instance.graph.num_tasks)) - {task for task, _, _, _ in runs}
+    faults = [f"task {names[task]!r} does not run" for task in sorted(missing)]
+    for task, device, start, finish in runs:
+        duration, release = float(instance.duration[task, device]), float(instance.graph.release[task])
+        run = f"task {names[task]!r} on device {devices[device].name!r}"
+        if not math.isfinite(duration):
+            faults.append(f"{run}, which cannot run it")
+        elif not (math.isfinite(start) and start >= release - slack):
+            faults.append(f"{run} starts at {start}, its job arrives at {release}")
+        elif not abs(finish - start - duration) <= slack:
+            faults.append(f"{run} takes {finish - start} s instead of {duration} s")
+        for sender, size in [(sender, size) for sender, receiver, size in edges(instance) if receiver == task]:
+            arrivals = [
+                end + transfer_time(instance, size, source, device) for other, source, _, end in runs if other == sender
+            ]
+            if not start >= min(arrivals, default=math.inf) - slack:
+                faults.append(f"{run} starts at {start}, before the output of {names[sender]!r} arrives")
+    for (one, device, start, finish), (other, another, begin, end) in combinations(runs, 2):
+        if device == another and min(finish, end) - max(start, begin) > slack:
+            faults.append(f"tasks {names[one]!r} and {names[other]!r} overlap on device {devices[device].name!r}")
     return faults
 
 

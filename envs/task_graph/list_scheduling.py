@@ -58,6 +58,7 @@ class Draft(NamedTuple):
     outlook: FloatArray  # (T, P) seconds
     ready: IntArray  # (T,) the undecided tasks whose predecessors are all decided come first
     data_ready: FloatArray  # (P,) seconds; when the inputs of the task at hand are on each device
+    following: IntArray  # (T + P,) the task behind each task, where tasks are in lists; then the first of each device
 
     @classmethod
     def empty(cls, num_tasks: int, num_devices: int) -> Draft:
@@ -72,6 +73,7 @@ class Draft(NamedTuple):
             np.empty((num_tasks, num_devices)),
             np.empty(num_tasks, np.int64),
             np.empty(num_devices),
+            np.empty(num_tasks + num_devices, np.int64),
         )
 
 
@@ -160,6 +162,13 @@ def place(problem: Problem, plan: Plan, step: int, task: int, device: int, start
     plan.tasks[task].start = start
     plan.tasks[task].finish = finish
     plan.tasks[step].sequence = task
+    occupy(plan, device, start, finish)
+    plan.lanes[device].busy += problem.duration[task, device]
+
+
+@inner
+def occupy(plan: Plan, device: int, start: float, finish: float) -> None:
+    """Makes a device busy for a time in which it was free."""
     lane = plan.lanes[device]
     position = lane.num_intervals
     while position > 0 and (
@@ -182,7 +191,6 @@ def place(problem: Problem, plan: Plan, step: int, task: int, device: int, start
         plan.intervals[device, position].widest_gap = gap
     lane.num_intervals += 1
     lane.available = max(lane.available, finish)
-    lane.busy += problem.duration[task, device]
 
 
 @inner
@@ -216,7 +224,7 @@ def _push_ready(draft: Draft, place: int, task: int) -> None:
 
 
 @inner
-def _take_ready(draft: Draft, num_ready: int, place: int) -> int:
+def take_ready(draft: Draft, num_ready: int, place: int) -> int:
     """Takes the task at a place from the heap of ready ones, and returns it."""
     ready, rest = draft.ready, num_ready - 1
     taken, child = int(ready[place]), 2 * place + 1
@@ -230,7 +238,7 @@ def _take_ready(draft: Draft, num_ready: int, place: int) -> int:
 
 
 @inner
-def _gather_ready(problem: Problem, draft: Draft) -> int:
+def gather_ready(problem: Problem, draft: Draft) -> int:
     """Makes the heap of ready tasks, and returns how many there are."""
     num_ready = 0
     for task in range(problem.total[0].num_tasks):
@@ -241,7 +249,7 @@ def _gather_ready(problem: Problem, draft: Draft) -> int:
 
 
 @inner
-def _release(problem: Problem, draft: Draft, task: int, num_ready: int) -> int:
+def release(problem: Problem, draft: Draft, task: int, num_ready: int) -> int:
     """Makes the successors of a decided task ready where it was the last that they waited for."""
     tasks = draft.plan.tasks
     for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
@@ -254,7 +262,7 @@ def _release(problem: Problem, draft: Draft, task: int, num_ready: int) -> int:
 
 
 @inner
-def _best_place(problem: Problem, draft: Draft, task: int, insertion: bool) -> tuple[int, float]:
+def best_place(problem: Problem, draft: Draft, task: int, insertion: bool) -> tuple[int, float]:
     """Returns the device where a task's finish plus outlook is least, and when it can start there."""
     find_data_ready(problem, draft, task)
     best, best_device, best_start = np.inf, 0, 0.0
@@ -281,13 +289,13 @@ def continue_by_priority(problem: Problem, draft: Draft, step: int, insertion: b
         step: How many tasks are decided.
         insertion: Whether tasks may go into gaps.
     """
-    num_ready = _gather_ready(problem, draft)
+    num_ready = gather_ready(problem, draft)
     while num_ready > 0:
-        task = _take_ready(draft, num_ready, 0)
-        device, start = _best_place(problem, draft, task, insertion)
+        task = take_ready(draft, num_ready, 0)
+        device, start = best_place(problem, draft, task, insertion)
         place(problem, draft.plan, step, task, device, start)
         step += 1
-        num_ready = _release(problem, draft, task, num_ready - 1)
+        num_ready = release(problem, draft, task, num_ready - 1)
     return step
 
 
@@ -315,7 +323,7 @@ def schedule_by_pair(problem: Problem, draft: Draft) -> None:
     """
     plan, ready, outlook = draft.plan, draft.ready, draft.outlook
     clear(problem, plan)
-    num_ready = _gather_ready(problem, draft)
+    num_ready = gather_ready(problem, draft)
     for step in range(problem.total[0].num_tasks):
         best, best_position, best_device, best_start = np.inf, 0, 0, 0.0
         for position in range(num_ready):
@@ -328,9 +336,9 @@ def schedule_by_pair(problem: Problem, draft: Draft) -> None:
                     if value < best or (value == best and _precedes(draft, task, ready[best_position])):
                         best, best_start = value, start
                         best_position, best_device = position, device
-        task = _take_ready(draft, num_ready, best_position)
+        task = take_ready(draft, num_ready, best_position)
         place(problem, plan, step, task, best_device, best_start)
-        num_ready = _release(problem, draft, task, num_ready - 1)
+        num_ready = release(problem, draft, task, num_ready - 1)
 
 
 @inner
@@ -345,7 +353,7 @@ def schedule_by_task(problem: Problem, draft: Draft, sufferage: bool) -> None:
     """
     plan, ready = draft.plan, draft.ready
     clear(problem, plan)
-    num_ready = _gather_ready(problem, draft)
+    num_ready = gather_ready(problem, draft)
     for step in range(problem.total[0].num_tasks):
         most, chosen, chosen_device, chosen_start = -np.inf, 0, 0, 0.0
         for position in range(num_ready):
@@ -363,9 +371,9 @@ def schedule_by_task(problem: Problem, draft: Draft, sufferage: bool) -> None:
             value = second - best if sufferage else best
             if value > most or (value == most and _precedes(draft, task, ready[chosen])):
                 most, chosen, chosen_device, chosen_start = value, position, best_device, best_start
-        task = _take_ready(draft, num_ready, chosen)
+        task = take_ready(draft, num_ready, chosen)
         place(problem, plan, step, task, chosen_device, chosen_start)
-        num_ready = _release(problem, draft, task, num_ready - 1)
+        num_ready = release(problem, draft, task, num_ready - 1)
 
 
 @inner
@@ -376,14 +384,15 @@ def _prefer_breadth_first(problem: Problem, draft: Draft) -> None:
 
 
 @inner
-def _prefer_only(problem: Problem, draft: Draft, task: int, device: int) -> None:
+def prefer_only(problem: Problem, draft: Draft, task: int, device: int) -> None:
     """Leaves one device to a task."""
     for other in range(problem.duration.shape[1]):
         draft.outlook[task, other] = 0.0 if other == device else np.inf
 
 
 @inner
-def _fastest_device(problem: Problem, task: int) -> int:
+def fastest_device(problem: Problem, task: int) -> int:
+    """Returns the device that runs a task in least time."""
     fastest = 0
     for device in range(1, problem.duration.shape[1]):
         if problem.duration[task, device] < problem.duration[task, fastest]:
@@ -416,7 +425,9 @@ def _static_levels(problem: Problem, draft: Draft) -> None:
         longest = 0.0
         for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
             longest = max(longest, level[problem.edges[edge].target])
-        level[task] = ranks.without_last_bits(_median_duration(problem, draft, task) + longest)
+        level[task] = _median_duration(problem, draft, task) + longest
+    for task in range(problem.total[0].num_tasks):
+        level[task] = ranks.without_last_bits(level[task])
 
 
 @inner
@@ -438,6 +449,30 @@ def peft(problem: Problem, draft: Draft) -> None:
         for device in range(num_devices):
             draft.priority[task] += draft.outlook[task, device]
         draft.priority[task] = ranks.without_last_bits(draft.priority[task] / num_devices)
+    schedule_by_priority(problem, draft, True)
+
+
+@inner
+def ipeft(problem: Problem, draft: Draft) -> None:
+    """By pessimistic cost, inserted where finish plus critical-node cost is least.
+
+    A parent of a critical task that is not critical itself goes where it finishes first.
+    """
+    critical, outlook = draft.ready, draft.outlook
+    num_devices = problem.duration.shape[1]
+    ranks.downward_rank(problem, draft.priority)
+    ranks.mark_critical(problem, draft.priority, critical)
+    ranks.pessimistic_cost(problem, outlook)
+    for task in range(problem.total[0].num_tasks):
+        total = 0.0
+        for device in range(num_devices):
+            total += outlook[task, device]
+        draft.priority[task] = ranks.without_last_bits(total / num_devices + problem.tasks[task].mean_duration)
+    ranks.critical_node_cost(problem, critical, outlook)
+    for task in range(problem.total[0].num_tasks):
+        if not critical[task] and ranks.has_critical_successor(problem, critical, task):
+            for device in range(num_devices):
+                outlook[task, device] = 0.0
     schedule_by_priority(problem, draft, True)
 
 
@@ -465,7 +500,7 @@ def cpop(problem: Problem, draft: Draft) -> None:
             least, suited = total, device
     task = entry
     while task >= 0 and suited >= 0:
-        _prefer_only(problem, draft, task, suited)
+        prefer_only(problem, draft, task, suited)
         task = _critical_successor(problem, priority, task)
     schedule_by_priority(problem, draft, True)
 
@@ -537,7 +572,7 @@ def mct(problem: Problem, draft: Draft) -> None:
 def met(problem: Problem, draft: Draft) -> None:
     """In breadth-first order, appended to the device that runs a task fastest."""
     for task in range(problem.total[0].num_tasks):
-        _prefer_only(problem, draft, task, _fastest_device(problem, task))
+        prefer_only(problem, draft, task, fastest_device(problem, task))
     _prefer_breadth_first(problem, draft)
     schedule_by_priority(problem, draft, False)
 
@@ -554,7 +589,7 @@ def fastest_node(problem: Problem, draft: Draft) -> None:
         if total < least:
             least, fastest = total, device
     for task in range(num_tasks):
-        _prefer_only(problem, draft, task, fastest if fastest >= 0 else _fastest_device(problem, task))
+        prefer_only(problem, draft, task, fastest if fastest >= 0 else fastest_device(problem, task))
     _prefer_breadth_first(problem, draft)
     schedule_by_priority(problem, draft, False)
 
@@ -579,12 +614,18 @@ def olb(problem: Problem, draft: Draft) -> None:
 @inner
 def _take_back(problem: Problem, plan: Plan, task: int) -> None:
     """Undoes `place`."""
-    device, start = plan.tasks[task].device, plan.tasks[task].start
+    device = plan.tasks[task].device
+    vacate(plan, device, plan.tasks[task].start, plan.tasks[task].finish)
+    plan.lanes[device].busy -= problem.duration[task, device]
+    plan.tasks[task].device = -1
+
+
+@inner
+def vacate(plan: Plan, device: int, start: float, finish: float) -> None:
+    """Undoes `occupy`."""
     lane = plan.lanes[device]
     position = 0
-    while plan.intervals[device, position].begin != start or (
-        plan.intervals[device, position].end != plan.tasks[task].finish
-    ):
+    while plan.intervals[device, position].begin != start or plan.intervals[device, position].end != finish:
         position += 1
     lane.num_intervals -= 1
     for later in range(position, lane.num_intervals):
@@ -592,8 +633,6 @@ def _take_back(problem: Problem, plan: Plan, task: int) -> None:
         plan.intervals[device, later].end = plan.intervals[device, later + 1].end
         plan.intervals[device, later].widest_gap = plan.intervals[device, later + 1].widest_gap
     lane.available = plan.intervals[device, lane.num_intervals - 1].end if lane.num_intervals > 0 else 0.0
-    lane.busy -= problem.duration[task, device]
-    plan.tasks[task].device = -1
 
 
 @inner
@@ -607,9 +646,9 @@ def lookahead(problem: Problem, draft: Draft) -> None:
     for task in range(problem.total[0].num_tasks):
         rank[task] = problem.upward_rank[task]
     clear(problem, plan)
-    num_ready = _gather_ready(problem, draft)
+    num_ready = gather_ready(problem, draft)
     for step in range(problem.total[0].num_tasks):
-        task = _take_ready(draft, num_ready, 0)
+        task = take_ready(draft, num_ready, 0)
         begin, end = problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin
         best, best_device, best_start = np.inf, 0, 0.0
         for device in range(problem.duration.shape[1]):
@@ -626,7 +665,7 @@ def lookahead(problem: Problem, draft: Draft) -> None:
                     other = problem.edges[edge].target
                     if plan.tasks[other].device < 0 and (child < 0 or rank[other] > rank[child]):
                         child = other
-                child_device, child_start = _best_place(problem, draft, child, True)
+                child_device, child_start = best_place(problem, draft, child, True)
                 place(problem, plan, step, child, child_device, child_start)
                 latest = max(latest, plan.tasks[child].finish)
             for edge in range(begin, end):
@@ -635,7 +674,7 @@ def lookahead(problem: Problem, draft: Draft) -> None:
             if latest < best:
                 best, best_device, best_start = latest, device, start
         place(problem, plan, step, task, best_device, best_start)
-        num_ready = _release(problem, draft, task, num_ready - 1)
+        num_ready = release(problem, draft, task, num_ready - 1)
 
 
 @inner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compilation import inner
-from ...workloads.task_graph import FloatArray
+from ...workloads.task_graph import FloatArray, IntArray
 from .instance import Problem, Records
 
 
@@ -107,7 +107,10 @@ def mean_costs(problem: Problem) -> None:
 
 @inner
 def without_last_bits(value: float) -> float:
-    """Rounds to 40 bits (Veltkamp's splitting), so that equal priorities tie in whatever order they were summed."""
+    """Rounds to 40 bits (Veltkamp's splitting), so that equal priorities tie in whatever order they were summed.
+
+    Only whole sums: one of rounded terms is off by as much as the rounding.
+    """
     shifted = 8193.0 * value
     return shifted - (shifted - value)
 
@@ -126,7 +129,9 @@ def upward_rank(problem: Problem) -> None:
         for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
             receiver = problem.edges[edge].target
             longest = max(longest, problem.edge_costs[edge].mean_transfer + rank[receiver])
-        rank[task] = without_last_bits(tasks[task].mean_duration + longest)
+        rank[task] = tasks[task].mean_duration + longest
+    for task in range(problem.total[0].num_tasks):
+        rank[task] = without_last_bits(rank[task])
         largest = max(largest, rank[task])
     problem.total[0].largest_rank = largest if largest > 0.0 else 1.0
 
@@ -197,6 +202,94 @@ def _follow_mean_transfer(problem: Problem, edge: int, cost: FloatArray) -> None
     for device in range(duration.shape[1]):
         here = cost[receiver, device] + duration[receiver, device]
         cost[sender, device] = max(cost[sender, device], min(here, elsewhere))
+
+
+@inner
+def pessimistic_cost(problem: Problem, cost: FloatArray) -> None:
+    """Fills the pessimistic cost table: the most time from a task's end on a device to the end of the graph.
+
+    It is the optimistic one with the worst device of each task, of those that can run it, instead of the best.
+    Zhou, Qi, Wang, Zheng, Lin 2017, doi:10.1002/cpe.3944.
+
+    Args:
+        problem: The instance.
+        cost: float64 (T, P), seconds, the result.
+    """
+    tasks = problem.tasks
+    for position in range(problem.total[0].num_tasks - 1, -1, -1):
+        task = tasks[position].order
+        for device in range(problem.duration.shape[1]):
+            cost[task, device] = 0.0
+        for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
+            _follow_to_worst(problem, edge, cost)
+
+
+@inner
+def _follow_to_worst(problem: Problem, edge: int, cost: FloatArray) -> None:
+    """Raises the cost of an edge's sender to the most that its receiver may require, by mean transfer times."""
+    duration, transfer = problem.duration, problem.edge_costs[edge].mean_transfer
+    sender, receiver = problem.edges[edge].source, problem.edges[edge].target
+    most, second = -np.inf, -np.inf
+    for device in range(duration.shape[1]):
+        if duration[receiver, device] < np.inf:
+            here = cost[receiver, device] + duration[receiver, device]
+            second = max(second, min(here, most))
+            most = max(most, here)
+    for device in range(duration.shape[1]):
+        elsewhere = most
+        if duration[receiver, device] < np.inf:
+            here = cost[receiver, device] + duration[receiver, device]
+            elsewhere = second if here == most else most
+            cost[sender, device] = max(cost[sender, device], here)
+        cost[sender, device] = max(cost[sender, device], elsewhere + transfer)
+
+
+@inner
+def mark_critical(problem: Problem, downward_rank: FloatArray, critical: IntArray) -> None:
+    """Finds the tasks whose earliest and latest mean start are the same: those on a longest mean path.
+
+    Args:
+        problem: The instance.
+        downward_rank: float64 (T,), seconds.
+        critical: int64 (T,), the result, 1 or 0.
+    """
+    longest = 0.0
+    for task in range(problem.total[0].num_tasks):
+        longest = max(longest, downward_rank[task] + problem.upward_rank[task])
+    for task in range(problem.total[0].num_tasks):
+        # Two paths of the same length are summed in another order.
+        critical[task] = downward_rank[task] + problem.upward_rank[task] >= longest * (1.0 - 1e-9)
+
+
+@inner
+def has_critical_successor(problem: Problem, critical: IntArray, task: int) -> bool:
+    """Whether one of the direct successors of a task is critical."""
+    for edge in range(problem.tasks[task].out_begin, problem.tasks[task + 1].out_begin):
+        if critical[problem.edges[edge].target]:
+            return True
+    return False
+
+
+@inner
+def critical_node_cost(problem: Problem, critical: IntArray, cost: FloatArray) -> None:
+    """Fills the critical-node cost table: the optimistic cost that looks only at critical successors where there are.
+
+    Zhou, Qi, Wang, Zheng, Lin 2017, doi:10.1002/cpe.3944.
+
+    Args:
+        problem: The instance.
+        critical: int64 (T,), which tasks are (`mark_critical`).
+        cost: float64 (T, P), seconds, the result.
+    """
+    tasks = problem.tasks
+    for position in range(problem.total[0].num_tasks - 1, -1, -1):
+        task = tasks[position].order
+        for device in range(problem.duration.shape[1]):
+            cost[task, device] = 0.0
+        any_successor = not has_critical_successor(problem, critical, task)
+        for edge in range(tasks[task].out_begin, tasks[task + 1].out_begin):
+            if any_successor or critical[problem.edges[edge].target]:
+                _follow_mean_transfer(problem, edge, cost)
 
 
 @inner

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...workloads.task_graph import FloatArray, IntArray
 from .instance import Instance
 
@@ -62,3 +64,43 @@ class Schedule:
         if self.step is not None:
             table["step"] = self.step[self.sequence]
         return table
+
+
+@dataclass(frozen=True, eq=False)
+class DuplicatedSchedule:
+    """Decisions for one instance in which a task may run on several devices: R runs, one or more of each task.
+
+    Attributes:
+        task: int64 (R,), in the order of the decisions.
+        device: int64 (R,).
+        start: float64 (R,), seconds.
+        finish: float64 (R,), seconds.
+    """
+
+    task: IntArray
+    device: IntArray
+    start: FloatArray
+    finish: FloatArray
+
+    @property
+    def makespan(self) -> float:
+        """When every task has ended at least once, seconds."""
+        first = np.full(self.task.max(initial=-1) + 1, np.inf)
+        np.minimum.at(first, self.task, self.finish)
+        return float(first.max(initial=0.0))
+
+    def table(self, instance: Instance) -> pd.DataFrame:
+        """Returns one row a run, in the order of the decisions, with the columns of `Schedule.table`."""
+        import pandas as pd
+
+        names, devices = instance.graph.task_names, instance.platform.devices
+        return pd.DataFrame(
+            {
+                "task": self.task,
+                "name": [names[task] for task in self.task],
+                "device": self.device,
+                "device_name": [devices[device].name for device in self.device],
+                "start": self.start,
+                "finish": self.finish,
+            }
+        )

@@ -124,6 +124,8 @@ class TaskGraphSimulator(Simulator):
                 is_plan=is_plan,
             )
         )
+        for row in range(0 if is_plan else self.num_envs):
+            self._put_outages(row, self._recorded_outages)
         law, stream = rules.law(), no_stream(self.num_envs, num_devices)
         if self._stream:
             law["is_stream"] = True
@@ -168,7 +170,7 @@ class TaskGraphSimulator(Simulator):
         """Makes the rows' episodes play the graphs that their seeds give."""
         for row in rows.tolist():
             if self._given.pop(row, None) is not None:
-                self._put_outages(row, np.array(self.luck.outages).reshape(-1, 3))
+                self._put_outages(row, self._recorded_outages)
         turns = self.episodes[rows] % self._pool
         slots = rows * self._pool + turns if self._has_rows else np.zeros_like(rows)
         self.state.status["slot"][rows] = slots
@@ -262,17 +264,25 @@ class TaskGraphSimulator(Simulator):
         slots = self._num_drawn + rows
         for row, slot, instance in zip(rows.tolist(), slots.tolist(), instances, strict=True):
             self.instances.put(slot, replace(instance, information="expected"))
-            self._put_outages(row, instance.outages if len(instance.outages) else np.array(self.luck.outages))
+            self._put_outages(row, instance.outages if len(instance.outages) else self._recorded_outages)
             self._given[row] = instance
         self.state.status["slot"][rows] = slots
         self._realise(rows, slots)
 
+    @property
+    def _recorded_outages(self) -> FloatArray:
+        return np.array(self.luck.outages, np.float64).reshape(-1, 3)
+
     def _put_outages(self, row: int, outages: FloatArray) -> None:
-        """Writes recorded outages, (N, 3), by device and time."""
-        room = self.state.outages[row]
+        """Writes recorded outages, (N, 3), by device and time; those that touch are one."""
+        room, place = self.state.outages[row], -1
         room["device"] = -1
-        for place, (device, begin, end) in enumerate(sorted(outages.tolist())):
-            room[place] = int(device), begin, end
+        for device, begin, end in sorted(outages.tolist()):
+            if place >= 0 and room[place]["device"] == device and room[place]["end"] == begin:
+                room[place]["end"] = end
+            else:
+                place += 1
+                room[place] = int(device), begin, end
 
     def _advance(self, actions: IntArray) -> int:
         noteworthy: int = self._kernels.advance(self.handle, self._all_rows, actions, self.observes)

@@ -27,7 +27,10 @@ def devices(draw: st.DrawFn, name: str) -> Device:
     idle = draw(st.sampled_from([0.0, 1.0, 2.0]))
     busy = idle + draw(st.sampled_from([0.0, 2.0, 4.0]))
     speeds = sorted(draw(st.lists(st.sampled_from([0.25, 0.5, 0.75]), unique=True, max_size=2)))
-    points = [OperatingPoint(frequency=1 + speed, voltage=1, speed=speed, busy_power=busy * speed) for speed in speeds]
+    points = [
+        OperatingPoint(frequency=1 + speed, voltage=1, speed=speed, busy_power=idle + (busy - idle) * speed)
+        for speed in speeds
+    ]
     highest = [OperatingPoint(frequency=9, voltage=1, speed=1, busy_power=busy)] if points else []
     return Device(name=name, kind=name, idle_power=idle, busy_power=busy, operating_points=(*points, *highest))
 

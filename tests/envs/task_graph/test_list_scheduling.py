@@ -115,3 +115,10 @@ def test_the_lower_bound_counts_from_the_release() -> None:
     assert lower_bound(instances) == 4.0
     instances.tasks["release"][0, 1] = 2.0
     assert lower_bound(instances) == 5.0
+
+
+def test_equal_upward_ranks_tie_however_they_are_summed() -> None:
+    """20/3 of one task, and 2.5 + 1 + 19/6 of another and its successor: the lower index goes first."""
+    duration = np.array([[8.0, 8.0, 4.0], [2.0, 3.0, 2.5], [0.0, 1.5, 8.0]])
+    graph = TaskGraph("equal", ("p0", "p1", "p2"), duration, np.array([[1], [2]]), np.ones(1))
+    assert heft_schedule(graph).sequence.tolist() == [0, 1, 2]

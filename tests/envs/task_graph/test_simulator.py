@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hetgym.agents import list_policies, make_policy
 from hetgym.agents.heuristics.list_schedulers import StaticScheduler, heft
+from hetgym.agents.heuristics.replay import Planner
 from hetgym.envs import TaskGraphScenario
 from hetgym.envs.task_graph.checker import violations
 from hetgym.envs.task_graph.instance import Instance
@@ -23,7 +24,7 @@ from hetgym.hardware_models import Device, Link, Platform
 from hetgym.workloads import CANONICAL_GRAPHS, RandomGraphs, TaskGraph, random_task_graph
 
 MOST_TASKS = 12
-PLANNING = ["random", *(name for name in list_policies("task-graph") if hasattr(make_policy(name), "schedule"))]
+PLANNING = ["random", *(name for name in list_policies("task-graph") if isinstance(make_policy(name), Planner))]
 Placement = Literal["insertion", "append"]
 
 

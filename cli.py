@@ -21,7 +21,8 @@ from rich.table import Table
 from .agents import describe_policies, make_policy
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
 from .errors import HetgymError
-from .evaluate import evaluate, play, summarise
+from .evaluate import evaluate, find_worst_case, play, summarise
+from .evaluate.adversarial import check_scenario_path
 from .evaluate.figures import save_figure, training_curve
 from .evaluate.summary import default_reference
 from .hardware_models import list_platforms, load_platform
@@ -57,7 +58,7 @@ class EvaluateCommand:
     set: tuple[str, ...] = ()
     """Settings of the scenario to change, as NAME=VALUE."""
     episodes: int = 100
-    """How many; episode i has the seed SEED + i."""
+    """How many; episode i has the seed SEED + i. With --adversarial, searches that run side by side, each from one."""
     seed: int = 0
     """Of the first episode."""
     reward: str | None = None
@@ -67,11 +68,18 @@ class EvaluateCommand:
     reference: str | None = None
     """The policy to compare with; heft if it is played, else the first."""
     csv: Path | None = None
-    """Write one row for each policy and episode here."""
+    """Write one row for each policy and episode here, or for each iteration of --adversarial."""
     json: bool = False
     """Print the comparison as JSON."""
+    adversarial: tuple[str, str] | None = None
+    """Instead of comparing policies, search for an instance on which the first of these two loses most to the second,
+    in --metric: small changes to --episodes graphs of the scenario, --iterations times."""
+    iterations: int = 1000
+    """Changes that --adversarial makes to each graph."""
+    output: Path | None = None
+    """Write what --adversarial finds here, as a scenario (.yaml) and, beside it, its graph (.json)."""
     gantt: Path | None = None
-    """Write a picture of one episode here (.png, .svg, .pdf)."""
+    """Write a picture of one episode here (.png, .svg, .pdf), or of both policies on what --adversarial finds."""
     gantt_policy: str | None = None
     """The policy of that picture; the first by default."""
     gantt_episode: int = 0
@@ -143,6 +151,11 @@ def _train(settings: TrainSettings) -> None:
 
 def _evaluate(command: EvaluateCommand) -> None:
     scenario = load_scenario(command.scenario, **parse_changes(command.set))
+    if command.adversarial:
+        _search(command, scenario, *command.adversarial)
+        return
+    if command.output:
+        raise HetgymError("output: is for --adversarial, which finds what is written")
     policies = command.policies.split(",") if command.policies else list(scenario.baselines)
     with _progress("evaluating", len(policies) * command.episodes) as (bar, task):
         table = evaluate(
@@ -171,6 +184,52 @@ def _evaluate(command: EvaluateCommand) -> None:
         print(json.dumps(content, indent=1))
     else:
         _print_summary(command, metric, summary)
+
+
+def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: str) -> None:
+    if command.policies:
+        raise HetgymError("policies: --adversarial names the two that play; leave it out")
+    if command.output:
+        check_scenario_path(command.output)
+    with _progress("searching", command.iterations) as (bar, task):
+        found = find_worst_case(
+            scenario,
+            policy,
+            rival,
+            iterations=command.iterations,
+            episodes=command.episodes,
+            seed=command.seed,
+            metric=command.metric or scenario.metric,
+            progress=lambda ended, ratio: bar.update(task, completed=ended, latest=f"ratio {ratio:.4f}"),
+        )
+    if command.output:
+        found.save(command.output)
+    if command.csv:
+        _write_csv(found.history, command.csv)
+    if command.gantt:
+        save_figure(found.figure(), command.gantt)
+    if command.json:
+        content = {
+            "scenario": command.scenario,
+            "set": parse_changes(command.set),
+            "adversarial": found.policies,
+            "metric": found.metric,
+            "iterations": command.iterations,
+            "episodes": command.episodes,
+            "seed": command.seed,
+            "ratio": found.ratio,
+            "found_seed": found.seed,
+        }
+        print(json.dumps(content, indent=1))
+        return
+    graph = found.instance.graph
+    print(
+        f"{command.scenario}: {found.metric} of {policy} is {found.ratio:.4f} times that of {rival}, with "
+        f"{graph.num_tasks} tasks and {graph.num_edges} edges"
+    )
+    if command.output:
+        again = ["--scenario", str(command.output), "--policies", f"{policy},{rival}", "--seed", str(found.seed)]
+        print(f"play it again: hetgym evaluate {shlex.join(again)} --episodes 1")
 
 
 def _draw(command: EvaluateCommand, scenario: Scenario, policy: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,28 @@ def read_text(path: Path, what: str) -> str:
         raise HetgymError(f"{path}: this {what} is not UTF-8 text") from error
     except ValueError as error:  # a NUL character in the path
         raise HetgymError(f"{str(path)!r}: cannot read this {what}: {error}") from error
+
+
+def write_text(path: Path, text: str, what: str) -> None:
+    """Writes a file as UTF-8 text, in a folder that is made if need be. It is replaced atomically.
+
+    Args:
+        path: The file.
+        text: Its content.
+        what: What the file is, for the message.
+
+    Raises:
+        HetgymError: If the file cannot be written.
+    """
+    partial = Path(f"{path}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise HetgymError(f"{path}: cannot write this {what}: {error.strerror}") from error
 
 
 def read_yaml(path: Path, what: str) -> Any:

@@ -47,10 +47,7 @@ def evaluate(
     Raises:
         HetgymError: If an argument is not right.
     """
-    if episodes < 1:
-        raise HetgymError(f"episodes: must be at least 1 (given: {episodes})")
-    if not 0 <= seed <= SEED_LIMIT - episodes:
-        raise HetgymError(f"seed: must be from 0 to 2^31 - episodes (given: {seed})")
+    check_episodes(episodes, seed)
     chosen = [make_policy(policy) if isinstance(policy, str) else policy for policy in _listed(policies)]
     names = [policy.name for policy in chosen]
     if len(set(names)) < len(names):
@@ -72,6 +69,18 @@ def evaluate(
     return pd.concat(tables, ignore_index=True)
 
 
+def check_episodes(episodes: int, seed: int) -> None:
+    """Checks how many episodes are to be played, and from which seed on.
+
+    Raises:
+        HetgymError: If it is none, or a seed is out of range.
+    """
+    if episodes < 1:
+        raise HetgymError(f"episodes: must be at least 1 (given: {episodes})")
+    if not 0 <= seed <= SEED_LIMIT - episodes:
+        raise HetgymError(f"seed: must be from 0 to 2^31 - episodes (given: {seed})")
+
+
 def play(simulator: Simulator, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame:
     """Plays one episode in every environment, and leaves the simulator where they ended.
 
@@ -83,17 +92,8 @@ def play(simulator: Simulator, policy: Policy, seeds: Sequence[int]) -> pd.DataF
     Returns:
         One row for each environment, as `evaluate` returns them, without ``episode``.
     """
-    simulator.observes = getattr(policy, "observes", True)
-    simulator.reset(seeds)
+    seconds = play_out(simulator, policy, seeds)
     outcome = simulator.outcome
-    seconds = -time.perf_counter()
-    policy.reset(simulator)
-    seconds += time.perf_counter()
-    while not outcome["terminated"].all():
-        seconds -= time.perf_counter()
-        actions = policy.act(simulator.observation, simulator)
-        seconds += time.perf_counter()
-        simulator.step(actions)
     return pd.DataFrame(
         {
             "policy": policy.name,
@@ -103,6 +103,30 @@ def play(simulator: Simulator, policy: Policy, seeds: Sequence[int]) -> pd.DataF
             **simulator.metrics(np.arange(simulator.num_envs)),
         }
     )
+
+
+def play_out(
+    simulator: Simulator, policy: Policy, seeds: Sequence[int], instances: Sequence[Any] | None = None
+) -> float:
+    """Plays one episode in every environment, and returns how long the policy took to decide, seconds of wall time.
+
+    Args:
+        simulator: The environments; it is left where they ended.
+        policy: What decides.
+        seeds: One for each environment.
+        instances: As in `Simulator.reset`.
+    """
+    simulator.observes = getattr(policy, "observes", True)
+    simulator.reset(seeds, instances)
+    seconds = -time.perf_counter()
+    policy.reset(simulator)
+    seconds += time.perf_counter()
+    while not simulator.outcome["terminated"].all():
+        seconds -= time.perf_counter()
+        actions = policy.act(simulator.observation, simulator)
+        seconds += time.perf_counter()
+        simulator.step(actions)
+    return seconds
 
 
 def _listed(policies: str | Policy | Sequence[str | Policy]) -> list[str | Policy]:

@@ -58,6 +58,36 @@ def test_evaluate_takes_a_workflow_and_another_platform(workflow: Path, capsys: 
     assert json.loads(capsys.readouterr().out)["summary"][0]["mean"] == pytest.approx(5.0 / 1.25)
 
 
+def test_worst_case_is_written_drawn_and_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario, gantt, csv = tmp_path / "found" / "worst.yaml", tmp_path / "worst.png", tmp_path / "history.csv"
+    search = [
+        "evaluate",
+        "--adversarial",
+        "cpop",
+        "heft",
+        "--set",
+        "num_tasks=5",
+        "--episodes",
+        "3",
+        "--iterations",
+        "20",
+    ]
+    main([*search, "--output", str(scenario), "--gantt", str(gantt), "--csv", str(csv)])
+    printed = capsys.readouterr().out
+    assert "makespan of cpop is " in printed
+    assert gantt.read_bytes().startswith(PNG)
+    history = pd.read_csv(csv)
+    assert history["iteration"].tolist() == list(range(21))
+    main([*search, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["ratio"] == history["ratio"].iloc[-1] > 1
+    assert (found["adversarial"], found["metric"]) == (["cpop", "heft"], "makespan")
+    again = printed[printed.index("hetgym evaluate") :].split()[1:]
+    main([*again, "--json"])
+    played = json.loads(capsys.readouterr().out)["summary"]
+    assert played[0]["mean"] / played[1]["mean"] == pytest.approx(found["ratio"], rel=1e-9)
+
+
 def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     main(["train", "--steps", "200", "--num-envs", "4", "--rollout", "20", "--hidden", "8", "--rounds", "1",
@@ -83,6 +113,15 @@ def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["evaluate", "--episodes", "2", "--gantt", "x.png", "--gantt-episode", "2"], "gantt_episode"),
         (["evaluate", "--episodes", "1", "--policies", "heft", "--gantt", "x.docx"], "x.docx"),
         (["train", "--steps", "-1"], "steps"),
+        (["evaluate", "--output", "x.yaml"], "output"),
+        (["evaluate", "--adversarial", "heft", "nope"], "unknown policy 'nope'"),
+        (["evaluate", "--adversarial", "heft", "heft"], "'heft' twice"),
+        (["evaluate", "--adversarial", "heft", "eft"], "mode 'dispatch'"),
+        (["evaluate", "--adversarial", "heft", "cpop", "--iterations", "0"], "iterations"),
+        (["evaluate", "--adversarial", "heft", "cpop", "--episodes", "0"], "episodes"),
+        (["evaluate", "--adversarial", "heft", "cpop", "--policies", "heft"], "policies"),
+        (["evaluate", "--adversarial", "heft", "cpop", "--metric", "fame"], "metric"),
+        (["evaluate", "--adversarial", "heft", "cpop", "--output", "x.png"], "x.png"),
     ],
 )
 def test_bad_input_gives_one_line_and_status_2(

@@ -1,7 +1,8 @@
 """What has to run: task graphs, their generators and readers."""
 
 from .canonical import CANONICAL_GRAPHS
-from .generators import CanonicalGraph, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
+from .generators import CanonicalGraph, GraphFile, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
+from .graph_file import load_task_graph, save_task_graph
 from .language_models import MoELayer, NpuPrefill, moe_layer, npu_prefill
 from .pipelines import Pipeline, bubble_fraction, pipeline
 from .soc import SocJob, soc_jobs
@@ -31,6 +32,7 @@ __all__ = [
     "Chains",
     "ForkJoin",
     "GaussianElimination",
+    "GraphFile",
     "GraphSource",
     "MoELayer",
     "NpuPrefill",
@@ -48,6 +50,7 @@ __all__ = [
     "fork_join",
     "gaussian_elimination",
     "join_jobs",
+    "load_task_graph",
     "lu",
     "moe_layer",
     "npu_prefill",
@@ -55,6 +58,7 @@ __all__ = [
     "qr",
     "random_task_graph",
     "read_wfformat",
+    "save_task_graph",
     "soc_jobs",
     "spark_jobs",
     "task_graph_from_work",

@@ -16,6 +16,7 @@ from ..errors import HetgymError, one_line, unknown_name
 from ..hardware_models import Platform
 from .canonical import CANONICAL_GRAPHS
 from .counter_random import random_integer, random_stream, random_uniform
+from .graph_file import load_task_graph
 from .task_graph import FloatArray, GraphArrays, IntArray, TaskGraph
 from .wfformat import read_wfformat
 
@@ -142,7 +143,36 @@ class CanonicalGraph(OneGraph):
         return CANONICAL_GRAPHS[self.graph]()
 
 
-class WorkflowFile(OneGraph):
+class _File(OneGraph):
+    """The graph of a file.
+
+    Attributes:
+        path: The file; in a YAML scenario, relative to that.
+    """
+
+    path: Path
+
+    @field_validator("path")
+    @classmethod
+    def _beside_scenario(cls, path: Path, info: ValidationInfo) -> Path:
+        return info.context["folder"] / path if info.context else path
+
+
+class GraphFile(_File):
+    """A whole graph, as `load_task_graph` reads it.
+
+    Attributes:
+        path: A JSON file of `save_task_graph`; in a YAML scenario, relative to that file.
+    """
+
+    kind: Literal["file"] = "file"
+
+    def load(self) -> TaskGraph:
+        """Reads the file."""
+        return load_task_graph(self.path)
+
+
+class WorkflowFile(_File):
     """A recorded workflow, as `read_wfformat` reads it.
 
     The format records processors only. On a platform the workflow runs on devices of kind ``cpu``, of the kinds in
@@ -156,13 +186,7 @@ class WorkflowFile(OneGraph):
     """
 
     kind: Literal["wfformat"] = "wfformat"
-    path: Path
     speedup: dict[str, _Positive] = {}
-
-    @field_validator("path")
-    @classmethod
-    def _beside_scenario(cls, path: Path, info: ValidationInfo) -> Path:
-        return info.context["folder"] / path if info.context else path
 
     def on(self, platform: Platform) -> WorkflowFile:
         """Returns the source of the workflow with durations for all kinds of the platform that run it.

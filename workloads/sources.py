@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .generators import CanonicalGraph, RandomGraphs, WorkflowFile
+from .generators import CanonicalGraph, GraphFile, RandomGraphs, WorkflowFile
 from .language_models import MoELayer, NpuPrefill
 from .pipelines import Pipeline
 from .soc import SocJob
@@ -21,6 +21,7 @@ AnyGraphs = Annotated[
     | GaussianElimination
     | ForkJoin
     | Chains
+    | GraphFile
     | WorkflowFile
     | SocJob
     | Pipeline

@@ -6,7 +6,6 @@ The format: Coleman et al., Future Generation Computer Systems 128, 2022, doi:10
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from ..errors import HetgymError, one_line, read_text
+from ..errors import HetgymError, one_line, read_text, write_text
 from .task_graph import TaskGraph
 
 REFERENCE_CLOCK = 2.4e9
@@ -250,10 +249,4 @@ def write_wfformat(graph: TaskGraph, path: str | Path, created_at: datetime | No
         "schemaVersion": "1.5",
         "workflow": {"specification": specification, "execution": execution},
     }
-    partial = Path(f"{path}.partial")
-    try:
-        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise HetgymError(f"{path}: cannot write this workflow: {error.strerror}") from error
+    write_text(Path(path), json.dumps(document, indent=1) + "\n", "workflow")

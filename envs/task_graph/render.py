@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -12,6 +13,8 @@ from matplotlib.ticker import EngFormatter
 
 from .instance import Instance
 from .schedule import Schedule
+
+COLOURS = mpl.colormaps["tab10"]
 
 LETTER_WIDTH = 0.009
 """A letter's share of the chart's width; names that are wider than their bar are left out."""
@@ -31,33 +34,56 @@ def gantt(
         title: Above the chart; by default the graph's name and the makespan.
         groups: A word for each task; a legend has those that take time.
     """
-    devices = instance.platform.devices
-    figure = Figure(figsize=(10, 1.2 + 0.55 * len(devices)), layout="constrained")
-    axes = figure.add_subplot()
-    colours = mpl.colormaps["tab10"]
+    title = title or f"{instance.graph.name}: makespan {schedule.makespan:.6g} s"
+    return gantts(instance, {title: schedule}, groups)
+
+
+def gantts(instance: Instance, schedules: Mapping[str, Schedule], groups: Sequence[str] | None = None) -> Figure:
+    """Returns the Gantt charts of several schedules of one instance, one above the other on the same clock.
+
+    Args:
+        instance: The problem.
+        schedules: By the titles of their charts.
+        groups: As in `gantt`.
+    """
+    height = 1.2 + 0.55 * instance.platform.num_devices
+    figure = Figure(figsize=(10, height * len(schedules)), layout="constrained")
+    end = max(schedule.makespan for schedule in schedules.values())
+    charts = figure.subplots(len(schedules), sharex=True, squeeze=False)[:, 0]
     number = _colour_numbers(instance, groups)
+    for axes, (title, schedule) in zip(charts, schedules.items(), strict=True):
+        _draw(axes, instance, schedule, number, end)
+        axes.set_title(title)
+    charts[-1].set_xlim(0.0, max(end * 1.01, 1e-12))
+    charts[-1].xaxis.set_major_formatter(EngFormatter(unit="s"))
+    charts[-1].set_xlabel("time")
+    if groups:
+        shown = {
+            word: number[task]
+            for task, word in enumerate(groups)
+            if any(schedule.finish[task] > schedule.start[task] for schedule in schedules.values())
+        }
+        handles = [Patch(color=COLOURS(place % COLOURS.N), label=word) for word, place in shown.items()]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def _draw(axes: Axes, instance: Instance, schedule: Schedule, number: Sequence[int], end: float) -> None:
+    """Draws a schedule, with a colour for each number, on a clock that ends at ``end`` seconds."""
+    devices = instance.platform.devices
     for task in schedule.sequence.tolist():
         device, start = int(schedule.device[task]), float(schedule.start[task])
         width = float(schedule.finish[task]) - start
-        colour = colours(number[task] % colours.N)
+        colour = COLOURS(number[task] % COLOURS.N)
         axes.barh(device, width, left=start, height=0.7, color=colour, edgecolor="white", linewidth=0.5)
         name = instance.graph.task_names[task]
-        if width >= LETTER_WIDTH * len(name) * schedule.makespan:
+        if width >= LETTER_WIDTH * len(name) * end:
             axes.text(start + width / 2, device, name, ha="center", va="center", fontsize=7, clip_on=True)
     axes.add_collection(LineCollection(_transfers(instance, schedule), colors="0.35", linewidths=0.6, alpha=0.6))
     axes.set_yticks(range(len(devices)), [device.name for device in devices])
     axes.set_ylim(len(devices) - 0.5, -0.5)
-    axes.set_xlim(0.0, max(schedule.makespan * 1.01, 1e-12))
-    axes.xaxis.set_major_formatter(EngFormatter(unit="s"))
-    axes.set_xlabel("time")
-    axes.set_title(title or f"{instance.graph.name}: makespan {schedule.makespan:.6g} s")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    if groups:
-        shown = {word: number[task] for task, word in enumerate(groups) if schedule.finish[task] > schedule.start[task]}
-        handles = [Patch(color=colours(place % colours.N), label=word) for word, place in shown.items()]
-        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
-    return figure
 
 
 def _colour_numbers(instance: Instance, groups: Sequence[str] | None) -> Sequence[int]:

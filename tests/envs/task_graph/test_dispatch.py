@@ -1,7 +1,5 @@
 """Dispatch against the rules in plain Python (`reference`, `checker`), on random instances; and its policies."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -382,22 +380,3 @@ def test_realised_instance_can_be_played_again() -> None:
     while not again.outcome["terminated"][0]:
         again.step(policy.act(again.observation, again))
     assert again.metrics_of(0)["makespan"] == table["makespan"][0]
-
-
-def test_checker_finds_faults_of_dispatch() -> None:
-    # On one device: task 0 from 0 to 2, then task 1, which waits for it, from 2 to 5.
-    graph = TaskGraph("chain", ("p0",), [[2.0], [3.0]], [[0], [1]], [0.0])
-    instance, run = Instance.of(graph), Run(Instance.of(graph), lines_of(0))
-    run.decide(0, 0)
-    run.wait()
-    run.decide(1, 0)
-    run.wait()
-    right = run.schedule()
-    assert violations(instance, right, lines_of(0)) == []
-    early = replace(right, decided=np.array([0.0, 1.0]))
-    assert any("is decided at 1.0, before 't0' finishes at 2.0" in fault for fault in violations(instance, early))
-    assert any("behind 1 others" in fault for fault in violations(instance, early, lines_of(0)))
-    late = replace(right, start=np.array([0.0, 4.0]), finish=np.array([2.0, 7.0]))
-    assert violations(instance, late, lines_of(0)) == ["task 't1' starts at 4.0 instead of 2.0"]
-    slower = Instance(graph, instance.platform, np.array([1.0, 2.0]))
-    assert violations(slower, right, lines_of(0)) == ["task 't1' takes 3.0 s instead of 6.0 s"]

@@ -367,6 +367,10 @@ CASES |= {
         # From 0 to 1, from 2 to 3 and from 5 to 7. 7 s x 1 W + 4 s x 4 W.
         ALONE, tasks(4), [(0, 0)], [(0, 7)], {"on_failure": "resume"}, [(0, 1, 2), (0, 3, 5)], energy=23,
     ),
+    "resume: outages that touch": Case(
+        # From 0 to 1 and from 5 to 8.
+        ALONE, tasks(4), [(0, 0)], [(0, 8)], {"on_failure": "resume"}, [(0, 1, 2), (0, 2, 5)], energy=24,
+    ),
     "resume: inputs arrive while it is down": Case(
         # 1 + 2 is before the repair.
         bus(2), tasks(1, 1, edges={(0, 1): 2}), [(0, 0), (1, 1)], [(0, 1), (5, 6)], {"on_failure": "resume"},

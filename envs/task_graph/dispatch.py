@@ -258,7 +258,7 @@ def _act(
     return bool(waits)
 
 
-@rare
+@inner
 def _begin(world: World, rows: IntArray) -> None:
     for i in range(rows.size):
         b = rows[i]
@@ -284,7 +284,7 @@ def _begin(world: World, rows: IntArray) -> None:
             _begin_jobs(world, problem, episode)
 
 
-@rare
+@inner
 def _advance(world: World, rows: IntArray, actions: IntArray, observe: bool) -> int:
     noteworthy = 0
     for i in range(rows.size):

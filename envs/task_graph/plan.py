@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...compilation import handle_kernel, inner, rare
+from ...compilation import handle_kernel, inner
 from ...workloads.task_graph import IntArray
 from .features import show, view_at
 from .instance import Problem, problem_at
@@ -80,7 +80,7 @@ def _settle(world: World, problem: Problem, episode: Episode, b: int) -> None:
         status.energy += problem.steps[device, 0].power * episode.plan.lanes[device].busy
 
 
-@rare
+@inner
 def _begin(world: World, rows: IntArray) -> None:
     for i in range(rows.size):
         b = rows[i]
@@ -94,7 +94,7 @@ def _begin(world: World, rows: IntArray) -> None:
                 _make_ready(problem, episode, task)
 
 
-@rare
+@inner
 def _advance(world: World, rows: IntArray, actions: IntArray, observe: bool) -> int:
     noteworthy = 0
     for i in range(rows.size):

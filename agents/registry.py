@@ -16,6 +16,14 @@ from .heuristics.duplication import Duplication
 from .heuristics.uniform import RandomPolicy
 from .policy import Policy
 
+
+def _cp_sat(**settings: Any) -> Policy:
+    """Returns the exact solver, OR-Tools CP-SAT: a schedule of least makespan, within a time limit."""
+    from .oracles.cp_sat import CpSat
+
+    return CpSat(**settings)
+
+
 _ANY_FAMILY: dict[str, Callable[..., Policy]] = {"random": RandomPolicy}
 
 _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
@@ -53,15 +61,18 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
     },
 }
 
+_SOLVERS: dict[str, dict[str, Callable[..., Policy]]] = {"task-graph": {"cp-sat": _cp_sat}}
+
 _PATTERNS = ("best-of-K:NAME", "ppo:PATH", "module:callable")
 _BEST_OF = re.compile(r"best-of-(\d{1,6})")
 
 
-def list_policies(family: str | None = None) -> list[str]:
+def list_policies(family: str | None = None, solvers: bool = False) -> list[str]:
     """Returns the names of the policies that need no file.
 
     Args:
         family: Those of one family; of all by default.
+        solvers: Whether to add the exact solvers, which take their time and need the extra ``hetgym[oracle]``.
 
     Raises:
         HetgymError: If there is no such family.
@@ -69,7 +80,8 @@ def list_policies(family: str | None = None) -> list[str]:
     if family is not None and family not in _BY_FAMILY:
         raise unknown_name("family", family, sorted(_BY_FAMILY))
     families = [family] if family else sorted(_BY_FAMILY)
-    return [name for one in families for name in _BY_FAMILY[one]] + list(_ANY_FAMILY)
+    registers = [_BY_FAMILY, _SOLVERS] if solvers else [_BY_FAMILY]
+    return [name for register in registers for one in families for name in register[one]] + list(_ANY_FAMILY)
 
 
 def describe_policies() -> dict[str, str]:
@@ -78,16 +90,17 @@ def describe_policies() -> dict[str, str]:
 
 
 def _makers() -> dict[str, Callable[..., Policy]]:
-    return {name: maker for family in _BY_FAMILY.values() for name, maker in family.items()} | _ANY_FAMILY
+    families = [*_BY_FAMILY.values(), *_SOLVERS.values()]
+    return {name: maker for family in families for name, maker in family.items()} | _ANY_FAMILY
 
 
 def make_policy(name: str, /, **settings: Any) -> Policy:
     """Returns a policy by its name.
 
     Args:
-        name: One of `list_policies`; ``best-of-K:NAME``, the best of so many attempts of a static scheduler or of a
-            policy that draws; ``ppo:PATH``, a checkpoint or the folder of a training run; or ``module:callable``,
-            which is called and must return a policy.
+        name: One of `list_policies`, or a solver; ``best-of-K:NAME``, the best of so many attempts of a static
+            scheduler or of a policy that draws; ``ppo:PATH``, a checkpoint or the folder of a training run; or
+            ``module:callable``, which is called and must return a policy.
         settings: Passed on to what makes the policy.
 
     Raises:

@@ -7,18 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...compilation import kernel
-from ...envs.task_graph.instance import Instance, Instances, problem_at
-from ...envs.task_graph.list_scheduling import Draft, clear, derive, earliest_start, find_data_ready, place
+from ...envs.task_graph.instance import Instance, Instances
 from ...envs.task_graph.scenario import WIDEST_DEFAULT_WINDOW
 from ...envs.task_graph.schedule import Schedule
 from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...errors import HetgymError
 from ...workloads import TaskGraph
 from ...workloads.generators import GivenGraph
-from ...workloads.task_graph import IntArray
 from ..policy import Policy
-from .list_schedulers import StaticScheduler, schedule_of
+from .list_schedulers import StaticScheduler, decide_again
 from .replay import Planner
 
 SPREAD = 0.15
@@ -67,9 +64,7 @@ class BestOf(Planner):
         for _ in range(self._attempts - 1):
             guess = replace(instance.graph, duration=duration * np.exp(chance.normal(0.0, SPREAD, duration.shape)))
             decided = scheduler.schedule(Instance(guess, instance.platform))
-            draft = Draft.empty(instance.graph.num_tasks, instance.platform.num_devices)
-            _decide_again(instances, draft, decided.sequence, decided.device, self.insertion)
-            yield schedule_of(draft)
+            yield decide_again(instances, decided.sequence, decided.device, self.insertion)
 
     def _drawn(self, policy: Policy, instance: Instance) -> Iterator[Schedule]:
         window = min(instance.graph.num_tasks, WIDEST_DEFAULT_WINDOW)
@@ -80,17 +75,3 @@ class BestOf(Planner):
             simulator.step(policy.act(simulator.observation, simulator))
         for row in range(self._attempts):
             yield simulator.schedule(row)
-
-
-@kernel
-def _decide_again(instances: Instances, draft: Draft, sequence: IntArray, devices: IntArray, insertion: bool) -> None:
-    """Places the tasks of the first instance in a given order on given devices."""
-    derive(instances, 0, draft)
-    problem = problem_at(instances, 0)
-    clear(problem, draft.plan)
-    for step in range(sequence.size):
-        task = sequence[step]
-        device = devices[task]
-        find_data_ready(problem, draft, task)
-        start = earliest_start(draft.plan, device, draft.data_ready[device], problem.duration[task, device], insertion)
-        place(problem, draft.plan, step, task, device, start)

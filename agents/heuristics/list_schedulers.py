@@ -7,10 +7,11 @@ from collections.abc import Callable
 from ...compilation import kernel
 from ...envs.task_graph import balancing, clustering, list_scheduling
 from ...envs.task_graph.instance import Instance, Instances, problem_at
-from ...envs.task_graph.list_scheduling import Draft, derive
+from ...envs.task_graph.list_scheduling import Draft, clear, derive, earliest_start, find_data_ready, place
 from ...envs.task_graph.schedule import Schedule
 from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...workloads import TaskGraph
+from ...workloads.task_graph import IntArray
 from .replay import Planner
 
 Scheduler = Callable[[Instances, int, Draft], None]
@@ -56,6 +57,33 @@ def schedule_of(draft: Draft) -> Schedule:
         finish=tasks["finish"].copy(),
         sequence=tasks["sequence"].copy(),
     )
+
+
+def decide_again(instances: Instances, sequence: IntArray, device: IntArray, insertion: bool) -> Schedule:
+    """Returns the schedule that given decisions make of the first instance.
+
+    Args:
+        instances: What is scheduled.
+        sequence: int64 (T,), the tasks, each after its predecessors.
+        device: int64 (T,), the device of each task.
+        insertion: Whether tasks may go into gaps.
+    """
+    draft = Draft.empty(sequence.size, instances.links.shape[1])
+    _decide_again(instances, draft, sequence, device, insertion)
+    return schedule_of(draft)
+
+
+@kernel
+def _decide_again(instances: Instances, draft: Draft, sequence: IntArray, devices: IntArray, insertion: bool) -> None:
+    derive(instances, 0, draft)
+    problem = problem_at(instances, 0)
+    clear(problem, draft.plan)
+    for step in range(sequence.size):
+        task = sequence[step]
+        device = devices[task]
+        find_data_ready(problem, draft, task)
+        start = earliest_start(draft.plan, device, draft.data_ready[device], problem.duration[task, device], insertion)
+        place(problem, draft.plan, step, task, device, start)
 
 
 @kernel

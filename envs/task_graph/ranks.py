@@ -293,6 +293,29 @@ def critical_node_cost(problem: Problem, critical: IntArray, cost: FloatArray) -
 
 
 @inner
+def optimistic_start(problem: Problem, start: FloatArray) -> None:
+    """Fills the least time before a task can start on a device: `optimistic_cost` from the other end, with releases.
+
+    Args:
+        problem: The instance.
+        start: float64 (T, P), seconds, the result.
+    """
+    tasks, duration = problem.tasks, problem.duration
+    for position in range(problem.total[0].num_tasks):
+        task = tasks[position].order
+        for device in range(duration.shape[1]):
+            latest = tasks[task].release
+            for entry in range(tasks[task].in_begin, tasks[task + 1].in_begin):
+                edge = problem.edges[problem.edge_costs[entry].incoming]
+                least = np.inf
+                for other in range(duration.shape[1]):
+                    transfer = transfer_time(problem, edge.bytes, other, device)
+                    least = min(least, start[edge.source, other] + duration[edge.source, other] + transfer)
+                latest = max(latest, least)
+            start[task, device] = latest
+
+
+@inner
 def makespan_lower_bound(problem: Problem) -> float:
     """Returns the larger of two bounds: the longest path at its best from its release, and all work shared evenly."""
     num_devices = problem.duration.shape[1]

@@ -14,6 +14,7 @@ from hetgym.agents import list_policies, make_policy
 from hetgym.agents.heuristics.list_schedulers import StaticScheduler, heft
 from hetgym.agents.heuristics.replay import Planner
 from hetgym.envs import TaskGraphScenario
+from hetgym.envs.task_graph.bounds import fractional_lower_bound, lower_bound
 from hetgym.envs.task_graph.checker import violations
 from hetgym.envs.task_graph.instance import Instance
 from hetgym.envs.task_graph.reference import replay
@@ -164,12 +165,12 @@ def test_bound_rises_to_the_makespan(instance: Instance, seed: int) -> None:
     simulator = begin(instance, "insertion")
     bounds = [simulator.metrics_of(0)["lower_bound"]]
     play_at_random(simulator, seed, lambda: bounds.append(simulator.state.status["bound"][0]))
-    assert bounds[0] == close_to(lower_bound(instance))
+    assert bounds[0] == close_to(bound_at_reset(instance))
     assert bounds[-1] == simulator.metrics_of(0)["makespan"]
     assert (np.diff(bounds) >= -1e-9 * bounds[-1]).all()
 
 
-def lower_bound(instance: Instance) -> float:
+def bound_at_reset(instance: Instance) -> float:
     """The longest path at its best, with the transfer times between devices, or the least work shared evenly."""
     graph, platform, duration = instance.graph, instance.platform, instance.duration
     latency, per_byte = platform.latency, platform.seconds_per_byte
@@ -204,6 +205,17 @@ def test_schedules_of_all_policies_are_right(instance: Instance, placement: Plac
             assert planned.sequence.tolist() == schedule.sequence.tolist()
             assert planned.start.tolist() == schedule.start.tolist()
             assert planned.device.tolist() == schedule.device.tolist()
+
+
+@few
+@given(instance=instances, seed=st.integers(0, 99))
+def test_no_policy_is_below_the_bounds(instance: Instance, seed: int) -> None:
+    makespans = [play_policy(name, instance, "insertion").metrics_of(0)["makespan"] for name in PLANNING]
+    simulator = begin(instance, "insertion")
+    play_at_random(simulator, seed)
+    least = min(*makespans, simulator.metrics_of(0)["makespan"])
+    easy, hard = lower_bound(instance), fractional_lower_bound(instance)
+    assert simulator.metrics_of(0)["lower_bound"] * (1 - 1e-9) <= easy <= hard <= least * (1 + 1e-9)
 
 
 def changed(schedule: Schedule, task: int, **fields: float) -> Schedule:

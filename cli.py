@@ -146,7 +146,8 @@ def _train(settings: TrainSettings) -> None:
     save_figure(training_curve(run), run / "curve.png")
     print(f"checkpoints: {run / 'best'}, {run / 'last'}; curve: {run / 'curve.png'}")
     changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
-    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies heft,ppo:{run}")
+    rival = settings.load_scenario().baselines[0]
+    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {rival},ppo:{run}")
 
 
 def _evaluate(command: EvaluateCommand) -> None:

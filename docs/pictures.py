@@ -7,12 +7,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
 from hetgym.agents import make_policy
 from hetgym.envs import TaskGraphScenario, load_scenario
 from hetgym.envs.task_graph.render import gantt
+from hetgym.evaluate import play
 
 FOLDER = Path(__file__).parent / "images" / "scenarios"
 COLOURS = 64
@@ -63,6 +65,9 @@ PICTURES = {
     "spark-tpch-like": Picture("best-of-32:lookahead", episode=6),
 }
 
+STREAMS = {"soc-stream-high": 40, "canonical-stream": 20, "spark-stream": 12}
+"""How many jobs are drawn of each, as online EFT runs them."""
+
 
 def draw(name: str, picture: Picture) -> None:
     """Writes the picture of a scenario."""
@@ -75,6 +80,20 @@ def draw(name: str, picture: Picture) -> None:
         groups = [picture.group(task) for task in instance.graph.task_names]
     makespan = EngFormatter(unit="s")(float(f"{schedule.makespan:.4g}"))
     figure = gantt(instance, schedule, f"{name} by {picture.policy}: makespan {makespan}", groups)
+    save(figure, name)
+
+
+def draw_stream(name: str, num_jobs: int) -> None:
+    """Writes the picture of a stream's first jobs."""
+    simulator = load_scenario(name, num_jobs=num_jobs).simulator(1)
+    play(simulator, make_policy("eft"), [0])
+    figure = simulator.figure(0)
+    figure.axes[0].set_title(f"{name} by eft: {num_jobs} jobs")
+    save(figure, name)
+
+
+def save(figure: Figure, name: str) -> None:
+    """Writes a picture with few colours."""
     drawn = BytesIO()
     figure.savefig(drawn, dpi=130)
     Image.open(drawn).convert("RGB").quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
@@ -83,3 +102,5 @@ def draw(name: str, picture: Picture) -> None:
 if __name__ == "__main__":
     for name, picture in PICTURES.items():
         draw(name, picture)
+    for name, num_jobs in STREAMS.items():
+        draw_stream(name, num_jobs)

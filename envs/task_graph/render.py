@@ -21,7 +21,11 @@ LETTER_WIDTH = 0.009
 
 
 def gantt(
-    instance: Instance, schedule: Schedule, title: str | None = None, groups: Sequence[str] | None = None
+    instance: Instance,
+    schedule: Schedule,
+    title: str | None = None,
+    groups: Sequence[str] | None = None,
+    transfers: bool = True,
 ) -> Figure:
     """Returns a Gantt chart: a row for each device, a bar for each task, a line for each transfer.
 
@@ -33,28 +37,42 @@ def gantt(
         schedule: Its decisions, all or the first few.
         title: Above the chart; by default the graph's name and the makespan.
         groups: A word for each task; a legend has those that take time.
+        transfers: Whether to draw them; where they share links, a schedule does not say when they happened.
     """
     title = title or f"{instance.graph.name}: makespan {schedule.makespan:.6g} s"
-    return gantts(instance, {title: schedule}, groups)
+    return gantts(instance, {title: schedule}, groups, transfers)
 
 
-def gantts(instance: Instance, schedules: Mapping[str, Schedule], groups: Sequence[str] | None = None) -> Figure:
+def gantts(
+    instance: Instance,
+    schedules: Mapping[str, Schedule],
+    groups: Sequence[str] | None = None,
+    transfers: bool = True,
+) -> Figure:
     """Returns the Gantt charts of several schedules of one instance, one above the other on the same clock.
+
+    The clock begins at 0, or where the schedules do if that is past the middle.
 
     Args:
         instance: The problem.
         schedules: By the titles of their charts.
         groups: As in `gantt`.
+        transfers: As in `gantt`.
     """
     height = 1.2 + 0.55 * instance.platform.num_devices
     figure = Figure(figsize=(10, height * len(schedules)), layout="constrained")
     end = max(schedule.makespan for schedule in schedules.values())
+    begin = min(float(schedule.start[schedule.sequence].min(initial=end)) for schedule in schedules.values())
+    begin = begin if begin > end / 2 else 0.0
     charts = figure.subplots(len(schedules), sharex=True, squeeze=False)[:, 0]
     number = _colour_numbers(instance, groups)
     for axes, (title, schedule) in zip(charts, schedules.items(), strict=True):
-        _draw(axes, instance, schedule, number, end)
+        _draw(axes, instance, schedule, number, end - begin)
+        if transfers:
+            lines = LineCollection(_transfers(instance, schedule), colors="0.35", linewidths=0.6, alpha=0.6)
+            axes.add_collection(lines)
         axes.set_title(title)
-    charts[-1].set_xlim(0.0, max(end * 1.01, 1e-12))
+    charts[-1].set_xlim(begin, max(end + 0.01 * (end - begin), 1e-12))
     charts[-1].xaxis.set_major_formatter(EngFormatter(unit="s"))
     charts[-1].set_xlabel("time")
     if groups:
@@ -68,8 +86,8 @@ def gantts(instance: Instance, schedules: Mapping[str, Schedule], groups: Sequen
     return figure
 
 
-def _draw(axes: Axes, instance: Instance, schedule: Schedule, number: Sequence[int], end: float) -> None:
-    """Draws a schedule, with a colour for each number, on a clock that ends at ``end`` seconds."""
+def _draw(axes: Axes, instance: Instance, schedule: Schedule, number: Sequence[int], span: float) -> None:
+    """Draws the tasks of a schedule, with a colour for each number, on a clock of so many seconds."""
     devices = instance.platform.devices
     for task in schedule.sequence.tolist():
         device, start = int(schedule.device[task]), float(schedule.start[task])
@@ -77,9 +95,8 @@ def _draw(axes: Axes, instance: Instance, schedule: Schedule, number: Sequence[i
         colour = COLOURS(number[task] % COLOURS.N)
         axes.barh(device, width, left=start, height=0.7, color=colour, edgecolor="white", linewidth=0.5)
         name = instance.graph.task_names[task]
-        if width >= LETTER_WIDTH * len(name) * end:
+        if width >= LETTER_WIDTH * len(name) * span:
             axes.text(start + width / 2, device, name, ha="center", va="center", fontsize=7, clip_on=True)
-    axes.add_collection(LineCollection(_transfers(instance, schedule), colors="0.35", linewidths=0.6, alpha=0.6))
     axes.set_yticks(range(len(devices)), [device.name for device in devices])
     axes.set_ylim(len(devices) - 0.5, -0.5)
     for side in ("top", "right"):

@@ -192,7 +192,7 @@ class TaskGraphScenario(Scenario):
             return ("heft", "peft", "lookahead", "best-of-32:lookahead", "dls", "min-min", "mct", "random")
         online = ("re-heft", "rank-online-wait", "rank-online", "mct-online", "eft", "fifo")
         if isinstance(self.workload, JobStream):
-            return (*online, "etf-online", "oct-online", "srcpf", "weighted-fair", "drf", "random")
+            return ("eft", "mct-online", "weighted-fair", "srcpf", "drf", "re-heft", *online[1:3], "fifo", "random")
         return ("heft", "lookahead", "best-of-32:lookahead", *online, "random")
 
     @cached_property

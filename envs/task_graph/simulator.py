@@ -441,4 +441,4 @@ class TaskGraphSimulator(Simulator):
         """Returns a Gantt chart of the schedule so far."""
         from .render import gantt
 
-        return gantt(self.instance(row), self.schedule(row))
+        return gantt(self.instance(row), self.schedule(row), transfers=self.rules.contention == "none")

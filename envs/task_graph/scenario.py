@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -164,6 +165,12 @@ class TaskGraphScenario(Scenario):
                 raise ValueError(
                     f"outages: must be (device from 0 to {platform.num_devices - 1}, begin, a later end) "
                     f"(given: {(device, begin, end)})"
+                )
+        for (device, begin, end), (other, later, _) in pairwise(sorted(self.outages)):
+            if device == other and later < end:
+                raise ValueError(
+                    f"outages: device {device} is down from {begin:g} to {end:g} s, and fails again at {later:g}: "
+                    "outages of a device must not overlap"
                 )
         return self
 

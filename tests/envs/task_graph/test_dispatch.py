@@ -1,5 +1,7 @@
 """Dispatch against the rules in plain Python (`reference`, `checker`), on random instances; and its policies."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from hetgym.envs import load_scenario
 from hetgym.envs.task_graph.checker import violations
 from hetgym.envs.task_graph.features import DISPATCH_SCHEMA as SCHEMA
 from hetgym.envs.task_graph.instance import Instance
+from hetgym.envs.task_graph.luck import Luck
 from hetgym.envs.task_graph.reference import Run
 from hetgym.envs.task_graph.simulator import Rules, TaskGraphSimulator
 from hetgym.evaluate.evaluation import play
@@ -325,6 +328,44 @@ def test_bad_period_is_refused(period: float) -> None:
 def test_noise_needs_dispatch() -> None:
     with pytest.raises(HetgymError, match=r"noise.*needs mode 'dispatch'"):
         load_scenario("random", noise="gamma")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outages": [[9, 0, 1]]}, "outages: must be .device from 0 to 3"),
+        ({"outages": [[0, 0, 3], [0, 2, 4]]}, "device 0 is down from 0 to 3 s, and fails again at 2"),
+        ({"outages": [[0, 0, 3]], "mean_uptime": 1.0, "mean_downtime": 1.0}, "recorded .* or drawn .*, not both"),
+        ({"mean_uptime": 1.0}, "must be given together"),
+        ({"power_cap": 1.0, "platform": "soc-ds3", "num_devices": None}, "power_cap: must be at least 2.2525 W"),
+        ({"noisy": ["tpu"]}, "noisy: must be among p1, p2, p3, p4"),
+        ({"misestimation": {"tpu": 2.0}}, "misestimation: must be among p1"),
+        ({"reward_weights": {"fame": 1.0}}, "reward_weights: must be among deadlines"),
+        ({"contention": "bus"}, "contention"),
+    ],
+)
+def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(HetgymError, match=message):
+        load_scenario("random-noisy", **changes)
+
+
+@pytest.mark.parametrize(("on_failure", "makespan"), [("resume", 5.0), ("restart", 6.0)])
+def test_recorded_outages_happen_in_every_episode(on_failure: Any, makespan: float) -> None:
+    """A task of 2 s is interrupted at 1 s, for 3 s: it goes on, or is run again."""
+    graph = independent([2.0])
+    simulator = TaskGraphSimulator(
+        GivenGraph(graph=graph), graph.default_platform(), num_envs=2, window=1,
+        rules=Rules(mode="dispatch", on_failure=on_failure), luck=Luck(outages=((0, 1.0, 4.0),)),
+    )  # fmt: skip
+    assert play(simulator, make_policy("fifo"), [0, 1])["makespan"].tolist() == [makespan] * 2
+    quiet = Instance(graph, graph.default_platform(), outages=np.array([[0, 9.0, 10.0]]))
+    simulator.reset([0, 1], [quiet, quiet])
+    policy = make_policy("fifo")
+    policy.reset(simulator)
+    while not simulator.outcome["terminated"].all():
+        simulator.step(policy.act(simulator.observation, simulator))
+    assert simulator.state.status["makespan"].tolist() == [2.0] * 2
+    assert play(simulator, make_policy("fifo"), [0, 1])["makespan"].tolist() == [makespan] * 2
 
 
 def test_future_does_not_show() -> None:

@@ -53,6 +53,9 @@ class Picture(NamedTuple):
 
 PICTURES = {
     "soc-job": Picture("best-of-32:lookahead", kernel_family),
+    "cholesky-2c2g": Picture("peft", kernel),
+    "lu-2c2g": Picture("peft", kernel),
+    "qr-2c2g": Picture("peft", kernel),
     "cholesky-4c4g": Picture("peft", kernel),
     "pipeline-gpipe": Picture("heft", microbatch),
     "pipeline-1f1b": Picture("heft", microbatch),

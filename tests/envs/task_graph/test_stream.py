@@ -191,10 +191,11 @@ def test_information_changes_what_is_known_not_what_happens(information: str) ->
     assert (known == np.inf).all()
 
 
-def test_batches_of_any_size_play_the_same() -> None:
-    many = stream(num_envs=7, num_jobs=30)
-    table = play(many, make_policy("eft"), range(10, 17))
-    for row in (0, 3, 6):
+@pytest.mark.parametrize("num_envs", [7, 64])
+def test_batches_of_any_size_play_the_same(num_envs: int) -> None:
+    many = stream(num_envs=num_envs, num_jobs=30)
+    table = play(many, make_policy("eft"), range(10, 10 + num_envs))
+    for row in (0, 3, num_envs - 1):
         alone = play(stream(num_jobs=30), make_policy("eft"), [10 + row])
         for column in table.columns.drop("decision_seconds"):
             assert alone[column][0] == table[column][row], column

@@ -428,7 +428,6 @@ def end_event(episode: Episode) -> None:
 def run_on(episode: Episode) -> None:
     """Runs an episode on to its next decision, or to its end."""
     status, law = episode.status[0], episode.law[0]
-    status.kind = NO_DECISION
     while status.kind == NO_DECISION and not status.is_over:
         if status.stage == BEGIN:
             begin_event(episode)

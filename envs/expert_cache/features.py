@@ -61,13 +61,13 @@ SCHEMA = ObservationSchema(
 _NUM_CANDIDATE_FEATURES, _NUM_CONTEXT_FEATURES = len(SCHEMA.candidates), len(SCHEMA.context)
 
 
-def num_candidates(window: int) -> int:
+def num_candidates(shown: int) -> int:
     """Returns A: the default, and so many victims or targets, or the other ways to serve a miss.
 
     Args:
-        window: How many victims and targets are shown.
+        shown: How many victims and targets are shown.
     """
-    return max(window + 1, len(WAYS))
+    return max(shown + 1, len(WAYS))
 
 
 @inner

@@ -29,14 +29,18 @@ class RoutingSource(Protocol):
     """Where the episodes come from.
 
     Attributes:
-        varies: Whether episodes differ by more than which batches they take of one instance.
+        varies: Whether every episode has routing of its own.
         top_k: Experts that a token uses.
-        batches: Batches that an episode takes of an instance; None for all.
     """
 
-    varies: bool
-    top_k: int
-    batches: int | None
+    @property
+    def varies(self) -> bool: ...  # noqa: D102 (said above)
+
+    @property
+    def top_k(self) -> int: ...  # noqa: D102 (said above)
+
+    def layer_of(self, seed: int, episode: int) -> int | None:
+        """Returns the layer that an episode plays; None for all."""
 
     def instance(self, seed: int, episode: int) -> Instance:
         """Returns the instance of an episode."""
@@ -73,12 +77,15 @@ class ExpertCacheSimulator(Simulator):
             pool: Traces that each environment draws before they come round again.
             logs: Whether the intervals of the timeline are written down.
         """
-        candidates = num_candidates(rules.window)
+        candidates = num_candidates(rules.shown)
         super().__init__(num_envs, observation_space(SCHEMA, candidates, 0, 0), candidates)
         self.items, self.rules, self.logs = items, rules, logs
         self._source = source
-        self._pool = pool if source.varies else 1
-        self._num_drawn = num_envs * pool if source.varies else 1
+        self._pool = pool
+        if source.varies:
+            self._num_drawn = num_envs * pool
+        else:
+            self._num_drawn = items.num_layers if rules.pool == "layer" else 1
         self._num_slots = self._num_drawn + num_envs
         self._instances: dict[int, Instance] = {}
         self._drawn_seed = np.full(self._num_drawn, -1, np.int64)
@@ -149,13 +156,16 @@ class ExpertCacheSimulator(Simulator):
     def _draw(self, row: int) -> None:
         """Makes an environment play what its seed and episode give."""
         seed, episode = int(self.seeds[row]), int(self.episodes[row])
-        slot = row * self._pool + episode % self._pool if self._source.varies else 0
-        wanted = seed if self._source.varies else 0
+        if self._source.varies:
+            episode %= self._pool
+            slot, wanted = row * self._pool + episode, seed
+        else:
+            slot, wanted = self._source.layer_of(seed, episode) or 0, 0
         if self._drawn_seed[slot] != wanted:
-            self._put(slot, self._source.instance(seed, episode % self._pool))
+            self._put(slot, self._source.instance(seed, episode))
             self._drawn_seed[slot] = wanted
         instance = self._instances[slot]
-        self._play(row, slot, instance, self._source.window(instance, seed, episode))
+        self._play(row, slot, instance, self._source.window(instance, seed, int(self.episodes[row])))
 
     def _play(self, row: int, slot: int, instance: Instance, window: tuple[int, int] | None) -> None:
         if window is None:

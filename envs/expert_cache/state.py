@@ -180,7 +180,7 @@ class State(NamedTuple):
             queue=np.zeros((num_envs, rules.queue_limit), QUEUED),
             staging=np.zeros((num_envs, rules.staging)),
             host=np.zeros((num_envs, 0 if rules.host_capacity is None else items.num_items), np.int32),
-            targets=np.zeros((num_envs, rules.window), np.int32),
+            targets=np.zeros((num_envs, rules.shown), np.int32),
             log=np.zeros((num_envs, log_room), LOGGED),
         )
 

@@ -31,7 +31,7 @@ VERSION = 1
 ROWS_PER_GROUP = 2**16
 """Rows in a row group of a Parquet file: what a reader has to hold at least."""
 
-ROWS_PER_BATCH = 2**20
+ROWS_PER_BATCH = 2**18
 
 _PLAIN = {"request": np.int64, "phase": np.int8, "step": np.int32, "layer": np.int16}
 _LISTS = {"experts": np.int16, "scores": np.float32, "predicted": np.int16}
@@ -102,7 +102,7 @@ def save_trace(trace: RoutingTrace, path: Path | str) -> None:
         HetgymError: If the name ends otherwise, or the file cannot be written.
     """
     path = Path(path)
-    kind = _kind(path)
+    kind = check_trace_path(path)
     header = _Header.of(trace)
     columns: Columns = {name: getattr(trace, name) for name in _PLAIN}
     for name in _LISTS:
@@ -217,7 +217,12 @@ class _Cutter:
         piece["step"][same] -= step + 1
 
 
-def _kind(path: Path) -> str:
+def check_trace_path(path: Path) -> str:
+    """Returns the suffix of a trace's file, .parquet or .npz.
+
+    Raises:
+        HetgymError: If the name ends otherwise.
+    """
     if path.suffix not in {".parquet", ".npz"}:
         raise HetgymError(f"{path}: the name of a routing trace's file must end in .parquet or .npz")
     return path.suffix
@@ -233,7 +238,7 @@ def _checked(header: _Header, columns: Columns, path: Path, first_row: int) -> R
 
 def _read(path: Path, rows: int) -> Iterator[tuple[_Header, Columns]]:
     """Gives the header and the columns of a file, at most so many rows at a time."""
-    read = _read_parquet if _kind(path) == ".parquet" else _read_npz
+    read = _read_parquet if check_trace_path(path) == ".parquet" else _read_npz
     with _refusing(path):
         with path.open("rb") as file:
             start = file.read(4)

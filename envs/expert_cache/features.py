@@ -13,7 +13,7 @@ from ..core.simulator import CLIP, Feature, ObservationSchema
 from .link import seconds_to_load, size_of
 from .rules import CPU, LOAD_LOW, SKIP, WAYS
 from .serving import BITS, device_seconds, is_way, layer_ahead, may_prefetch
-from .state import EVICT, MISS, PREFETCH, PREFETCH_EVICT, Episode, View, World, is_evictable
+from .state import EVICT, MISS, PREFETCH, PREFETCH_EVICT, Episode, World, is_evictable
 
 SCHEMA = ObservationSchema(
     candidates=(

@@ -15,7 +15,7 @@ from ...workloads.moe_models import ServingCosts, load_moe_model, serving_costs
 from ...workloads.routing import RoutingTrace
 from ...workloads.routing.sources import AnyRouting
 from ..core.scenario import Scenario, register_family
-from .instance import FloatArray, Instance, IntArray, build_instance
+from .instance import Instance, IntArray, build_instance
 from .reward import REWARDS
 from .rules import KIND, WAYS, Decision, Items, Rules, Serve, Way
 from .simulator import ExpertCacheSimulator

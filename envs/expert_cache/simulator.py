@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,7 +15,8 @@ from .advance import NOTHING, advance, begin
 from .features import SCHEMA, num_candidates
 from .instance import ENTRY, EVENT, Instance, IntArray
 from .rules import Items, Rules
-from .state import LANES, PURPOSES, State, View, World
+from .state import INTERVALS, State, View, World
+from .timeline import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,51 +214,51 @@ class ExpertCacheSimulator(Simulator):
     def metrics(self, rows: IntArray) -> dict[str, NDArray[np.float64]]:
         """Returns what the docstring of the environment lists."""
         status = self.state.status[rows]
-        entries = np.maximum(status["entries"], 1)
+        entries = status["entries"].astype(np.float64)
         layers = self.items.num_layers if self.rules.pool == "layer" else 1
         decodes = status["decode_steps"] > 0
         tokens = np.where(decodes, status["decode_tokens"], status["prefill_tokens"])
         seconds = layers * np.where(decodes, status["decode_seconds"], status["prefill_seconds"])
         served = status["hits"] + status["late"]
-        steps = np.maximum(status["decode_steps"], 1)
-        return {
-            "hit_rate": status["hits"] / entries,
-            "stall": status["stall"] * layers,
-            "tokens_per_second": tokens / np.maximum(seconds, 1e-300),
-            "time_per_output_token": layers * status["decode_seconds"] / steps,
-            "time_to_first_token": layers * status["prefill_seconds"] / np.maximum(status["prompts"], 1),
-            "bytes_moved": status["bytes_moved"].astype(np.float64) * layers,
-            "uploads": status["uploads"].astype(np.float64) * layers,
-            "misses": (status["entries"] - served).astype(np.float64) * layers,
-            "late": status["late"].astype(np.float64) * layers,
-            "on_cpu": status["by_cpu"].astype(np.float64) * layers,
-            "skipped": status["skipped"].astype(np.float64) * layers,
-            "prefetch_precision": status["prefetches_used"] / np.maximum(status["prefetches"], 1),
-            "precision_loss": status["price"] / np.maximum(status["event"] - status["first_event"], 1),
-            "seconds": layers * status["end"],
-        }
+        with np.errstate(invalid="ignore"):
+            return {
+                "hit_rate": status["hits"] / entries,
+                "stall": status["stall"],
+                "tokens_per_second": tokens / np.maximum(seconds, 1e-300),
+                "time_per_output_token": layers * status["decode_seconds"] / status["decode_steps"],
+                "time_to_first_token": layers * status["prefill_seconds"] / status["prompts"],
+                "bytes_moved": status["bytes_moved"].astype(np.float64),
+                "uploads": status["uploads"].astype(np.float64),
+                "misses": entries - served,
+                "late": status["late"].astype(np.float64),
+                "on_cpu": status["by_cpu"].astype(np.float64),
+                "skipped": status["skipped"].astype(np.float64),
+                "at_low": status["at_low"].astype(np.float64),
+                "prefetch_precision": status["prefetches_used"] / status["prefetches"].astype(np.float64),
+                "precision_loss": status["price"] / (status["event"] - status["first_event"]),
+                "seconds": status["end"].copy(),
+            }
 
     def episode(self, row: int) -> pd.DataFrame:
-        """Returns the timeline so far, one row an interval; `docs/expert-cache.md` says what there is."""
+        """Returns the timeline so far, one row an interval; `timeline` says what there is."""
         import pandas as pd
 
         log, length = self.state.log[row], int(self.state.status["log_length"][row])
         room = max(len(log), 1)
         order = np.arange(max(length - room, 0), length) % room
         kept = log[order]
-        return pd.DataFrame(
-            {
-                "lane": np.array(LANES)[kept["lane"]],
-                "what": np.array(PURPOSES)[kept["what"]],
-                "event": kept["event"],
-                "item": kept["item"],
-                "begin": kept["begin"],
-                "end": kept["end"],
-                "bytes": kept["bytes"],
-                "low": kept["is_low"],
-                "buffer": kept["buffer"],
-            }
-        )
+        lanes, whats = (np.array(words) for words in zip(*INTERVALS, strict=True))
+        columns = {
+            "lane": lanes[kept["interval"]],
+            "event": kept["event"].astype(np.int64) - int(self.state.status["first_event"][row]),
+            "item": kept["item"].astype(np.int64),
+            "begin": kept["begin"],
+            "end": kept["end"],
+            "what": whats[kept["interval"]],
+            "bytes": kept["bytes"],
+            "buffer": kept["buffer"].astype(np.int64),
+        }
+        return pd.DataFrame({name: columns[name] for name in COLUMNS})
 
     def figure(self, row: int) -> Figure:
         """Returns a picture of the timeline so far."""

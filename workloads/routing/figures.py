@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-
 _PANELS = {
     "fixed group (SRP)": {"srp": "measured"},
     "cache that looks ahead (SCH), and the token before": {"sch": "hit rate", "overlap": "overlap"},

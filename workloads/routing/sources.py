@@ -6,10 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from ...errors import HetgymError
 from .files import load_trace
 from .generator import RoutingLaw, generate_trace, routing_law
 from .trace import RoutingTrace

@@ -46,13 +46,11 @@ from .lists import (
     ABSENT,
     FIRST,
     FIRST_GHOSTS,
-    LISTS,
     SECOND,
     Cache,
     Flags,
     append,
     move,
-    num_items_of,
     oldest_evictable,
     remove,
     second_chance,
@@ -81,7 +79,9 @@ ALGORITHMS = ("fifo", "lru", "clock", "sieve", "s3-fifo", "2q", "slru", "arc", "
 FIFO, LRU, CLOCK, SIEVE, S3_FIFO, TWO_Q, SLRU, ARC, LFU, LFU_DA, LECAR, RANDOM = range(len(ALGORITHMS))
 
 
-def room_for(algorithm: str, num_rows: int, num_items: int, capacity: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Cache:
+def room_for(
+    algorithm: str, num_rows: int, num_items: int, capacity: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> Cache:
     """Returns room for what an algorithm remembers of B episodes, not cleared.
 
     Args:

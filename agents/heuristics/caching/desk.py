@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ....compilation import inner
+from ....compilation import inner, rare
 from ....envs.expert_cache.instance import Records
 from ....envs.expert_cache.link import size_of
 from ....envs.expert_cache.simulator import ExpertCacheSimulator
@@ -103,7 +103,7 @@ def next_use(desk: Desk, episode: Episode, b: int, item: int) -> int:
     return int(status.end_event)
 
 
-@inner
+@rare
 def begin_following(desk: Desk, code: int, seed: int, episode: int, b: int) -> None:
     """Forgets what an algorithm knew of earlier episodes."""
     clear(code, cache_at(desk.cache, b), random_stream(seed, episode, _PURPOSE))
@@ -160,7 +160,7 @@ def _insert(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, item:
     desk.held[b, item] = True
 
 
-@inner
+@rare
 def algorithms_victim(desk: Desk, episode: Episode, b: int, code: int) -> int:
     """Returns the item that an algorithm evicts."""
     follow(desk, episode, b, code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....compilation import inner
+from ....compilation import inner, rare
 from ....envs.expert_cache.state import Episode, is_evictable, oldest_evictable
 from .automata import ALGORITHMS
 from .desk import Desk, algorithms_victim, next_use
@@ -54,11 +54,16 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
 @inner
 def victim_of(desk: Desk, episode: Episode, b: int, code: int) -> int:
     """Returns the item that a rule evicts, -1 to load past the pool."""
-    status = episode.status[0]
+    if code == RECENCY:
+        return oldest_evictable(episode, episode.status[0].pool, 0)
     if code < len(ALGORITHMS):
         return algorithms_victim(desk, episode, b, code)
-    if code == RECENCY:
-        return oldest_evictable(episode, status.pool, 0)
+    return _least_worth_keeping(desk, episode, b, code)
+
+
+@rare
+def _least_worth_keeping(desk: Desk, episode: Episode, b: int, code: int) -> int:
+    status = episode.status[0]
     end = episode.law[0].num_items + status.pool
     best, least = -1, np.inf
     item = episode.places[end].next

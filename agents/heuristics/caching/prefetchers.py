@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....compilation import inner
+from ....compilation import inner, rare
 from ....envs.expert_cache.serving import layer_ahead, may_prefetch
 from ....envs.expert_cache.state import Episode, World
 from .desk import Desk
@@ -25,7 +25,7 @@ PREFETCHERS = ("none", "popular", "transition", "gate", "pre-gated")
 NONE, POPULAR, TRANSITION, GATE, PRE_GATED = range(len(PREFETCHERS))
 
 
-@inner
+@rare
 def target_of(world: World, desk: Desk, episode: Episode, b: int, code: int) -> int:
     """Returns the item that a rule fetches early, -1 for none."""
     if code == POPULAR:
@@ -54,7 +54,7 @@ def _popular(episode: Episode) -> int:
     return -1
 
 
-@inner
+@rare
 def learn_transitions(desk: Desk, episode: Episode, b: int) -> None:
     """Counts which experts followed which, in the event that has its decisions now."""
     status, law, progress = episode.status[0], episode.law[0], desk.progress[b]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....compilation import inner
+from ....compilation import rare
 from ....envs.expert_cache.link import seconds_to_load
 from ....envs.expert_cache.rules import CPU, LOAD, LOAD_LOW, SKIP
 from ....envs.expert_cache.serving import device_seconds, is_way
@@ -25,7 +25,7 @@ LOAD_ALWAYS, CPU_IF_SOONER, THRESHOLDS, WIDTHS = range(len(SERVERS))
 _HIGH, _LOW = 0.6, 0.9
 
 
-@inner
+@rare
 def way_of(episode: Episode, code: int) -> int:
     """Returns how a rule serves the entry that waits."""
     status, law = episode.status[0], episode.law[0]

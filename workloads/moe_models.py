@@ -26,8 +26,8 @@ SCALE_BYTES = 2.0
 WEIGHT_ERROR = {"fp32": 0.0, "fp16": 0.0, "bf16": 0.0, "fp8": 0.027, "int8": 0.0065, "int4": 0.11}
 """Root mean square error of normal weights by precision, relative to the weights; 0 where it is negligible.
 
-For integers of b bits, weights are rounded to steps of which 2^b - 1 lie between minus and plus the largest of a group of
-128, which is about 2.85 deviations: 2 x 2.85 / (2^b - 1) / sqrt(12). For fp8, to three bits of mantissa."""
+For integers of b bits, weights are rounded to steps of which 2^b - 1 lie between minus and plus the largest of a group
+of 128, which is about 2.85 deviations: 2 x 2.85 / (2^b - 1) / sqrt(12). For fp8, to three bits of mantissa."""
 
 _PUBLISHED = Path(__file__).parent / "moe-models.yaml"
 _ACTIVATION_BYTES = 2.0

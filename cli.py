@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,21 +18,30 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from .agents import describe_policies, make_policy
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
+from .envs.core.changes import parse_changes
 from .errors import HetgymError
-from .evaluate import evaluate, find_worst_case, play, summarise
+from .evaluate import evaluate, find_worst_case, parse_sweep, play, summarise, summarise_sweep, sweep
 from .evaluate.adversarial import check_scenario_path
-from .evaluate.figures import save_figure, training_curve
-from .evaluate.summary import default_reference
+from .evaluate.evaluation import make_policies
+from .evaluate.figures import check_figure_path, save_figure, sweep_figure, training_curve
+from .evaluate.summary import check_metrics, find_reference
+from .evaluate.sweep import cells, shown, swept
 from .hardware_models import list_platforms, load_platform
-from .train.settings import TrainSettings, parse_changes
+from .train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
+
+WIDEST_COLUMN = 12
+"""Characters of a policy's column in the table of a sweep."""
+UNLIMITED = 1_000_000
+"""Columns of what is not a terminal."""
 
 What = Literal["scenarios", "policies", "platforms", "environments"]
 
@@ -57,6 +67,9 @@ class EvaluateCommand:
     scenario's baselines."""
     set: tuple[str, ...] = ()
     """Settings of the scenario to change, as NAME=VALUE."""
+    sweep: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """Instead of one setting, plays a grid: NAME=START:STOP:STEP (STOP included) or NAME=A,B,C, several times for
+    several settings."""
     episodes: int = 100
     """How many; episode i has the seed SEED + i. With --adversarial, searches that run side by side, each from one."""
     seed: int = 0
@@ -64,11 +77,13 @@ class EvaluateCommand:
     reward: str | None = None
     """One of the family's rewards; its first by default."""
     metric: str | None = None
-    """What is compared; less is better. By default the makespan, in streams the mean latency of jobs."""
+    """What is compared; by default what the scenario's family is about, such as the makespan. With --sweep several,
+    comma-separated, the first of which is printed."""
     reference: str | None = None
-    """The policy to compare with; heft if it is played, else the first."""
+    """The policy to compare with; by default the family's usual one if it is played, such as heft, else the first."""
     csv: Path | None = None
-    """Write one row for each policy and episode here, or for each iteration of --adversarial."""
+    """Write one row for each policy and episode here (of each cell of --sweep), or for each iteration of
+    --adversarial."""
     json: bool = False
     """Print the comparison as JSON."""
     adversarial: tuple[str, str] | None = None
@@ -84,6 +99,9 @@ class EvaluateCommand:
     """The policy of that picture; the first by default."""
     gantt_episode: int = 0
     """The episode of that picture."""
+    plot: Path | None = None
+    """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
+    each value of the others."""
 
 
 Command = (
@@ -151,24 +169,38 @@ def _train(settings: TrainSettings) -> None:
 
 
 def _evaluate(command: EvaluateCommand) -> None:
-    scenario = load_scenario(command.scenario, **parse_changes(command.set))
-    if command.adversarial:
+    scenario = load_scenario(command.scenario).override(**parse_changes(command.set))
+    for option, needed, why in (
+        ("output", "adversarial", "which finds what is written"),
+        ("plot", "sweep", "which is what is drawn"),
+    ):
+        if getattr(command, option) and not getattr(command, needed):
+            raise HetgymError(f"{option}: is for --{needed}, {why}")
+    if command.sweep:
+        _sweep(command, scenario)
+    elif command.adversarial:
         _search(command, scenario, *command.adversarial)
-        return
-    if command.output:
-        raise HetgymError("output: is for --adversarial, which finds what is written")
-    policies = command.policies.split(",") if command.policies else list(scenario.baselines)
+    else:
+        _compare(command, scenario)
+
+
+def _policies(command: EvaluateCommand, scenario: Scenario) -> list[str]:
+    return [name.strip() for name in command.policies.split(",")] if command.policies else list(scenario.baselines)
+
+
+def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
+    policies = _policies(command, scenario)
     with _progress("evaluating", len(policies) * command.episodes) as (bar, task):
         table = evaluate(
             scenario,
-            [name.strip() for name in policies],
+            policies,
             episodes=command.episodes,
             seed=command.seed,
             reward=command.reward,
             progress=lambda ended: bar.advance(task, ended),
         )
     metric = command.metric or scenario.metric
-    summary = summarise(table, metric, command.reference)
+    summary = summarise(table, metric, command.reference, scenario=scenario)
     if command.csv:
         _write_csv(table, command.csv)
     if command.gantt:
@@ -184,7 +216,61 @@ def _evaluate(command: EvaluateCommand) -> None:
         }
         print(json.dumps(content, indent=1))
     else:
-        _print_summary(command, metric, summary)
+        _print_summary(command, scenario, metric, summary)
+
+
+def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
+    for option in ("adversarial", "gantt"):
+        if getattr(command, option):
+            raise HetgymError(f"{option}: is not for --sweep, which plays many settings")
+    settings = _settings(command)
+    policies = make_policies(_policies(command, scenario))
+    metrics = [name.strip() for name in command.metric.split(",")] if command.metric else [scenario.metric]
+    grid = cells(scenario, settings)
+    # What could only be refused after hours is tried out first.
+    check_metrics(evaluate(scenario.override(**grid[0]), policies[:1], episodes=1, seed=command.seed), metrics)
+    find_reference([policy.name for policy in policies], command.reference, scenario)
+    if command.plot:
+        check_figure_path(command.plot)
+    with _progress("evaluating", len(grid) * len(policies) * command.episodes) as (bar, task):
+        table = sweep(
+            scenario,
+            policies,
+            settings,
+            episodes=command.episodes,
+            seed=command.seed,
+            reward=command.reward,
+            progress=lambda ended: bar.advance(task, ended),
+        )
+    if command.csv:
+        _write_csv(table, command.csv)
+    summary = summarise_sweep(table, metrics, command.reference, scenario=scenario)
+    if command.plot:
+        save_figure(sweep_figure(summary, scenario=scenario), command.plot)
+    if command.json:
+        content = {
+            "scenario": command.scenario,
+            "set": parse_changes(command.set),
+            "sweep": settings,
+            "episodes": command.episodes,
+            "seed": command.seed,
+            "metrics": metrics,
+            "summary": json.loads(summary.to_json(orient="records")),
+        }
+        print(json.dumps(content, indent=1))
+    else:
+        _print_sweep(command, metrics[0], summary[summary["metric"] == metrics[0]])
+
+
+def _settings(command: EvaluateCommand) -> dict[str, list[Any]]:
+    """Returns the values of each setting that is swept."""
+    settings: dict[str, list[Any]] = {}
+    for word in (word for words in command.sweep for word in words):
+        name, values = parse_sweep(word)
+        if name in settings or name in parse_changes(command.set):
+            raise HetgymError(f"sweep: {name} is given twice")
+        settings[name] = values
+    return settings
 
 
 def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: str) -> None:
@@ -200,7 +286,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
             iterations=command.iterations,
             episodes=command.episodes,
             seed=command.seed,
-            metric=command.metric or scenario.metric,
+            metric=command.metric,
             progress=lambda ended, ratio: bar.update(task, completed=ended, latest=f"ratio {ratio:.4f}"),
         )
     if command.output:
@@ -224,10 +310,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
         print(json.dumps(content, indent=1))
         return
     graph = found.instance.graph
-    print(
-        f"{command.scenario}: {found.metric} of {policy} is {found.ratio:.4f} times that of {rival}, with "
-        f"{graph.num_tasks} tasks and {graph.num_edges} edges"
-    )
+    print(f"{command.scenario}: {found.finding}, with {graph.num_tasks} tasks and {graph.num_edges} edges")
     if command.output:
         again = ["--scenario", str(command.output), "--policies", f"{policy},{rival}", "--seed", str(found.seed)]
         print(f"play it again: hetgym evaluate {shlex.join(again)} --episodes 1")
@@ -252,8 +335,8 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
         raise HetgymError(f"{path}: cannot write this table: {error.strerror}") from error
 
 
-def _print_summary(command: EvaluateCommand, metric: str, summary: pd.DataFrame) -> None:
-    reference = command.reference or default_reference(summary["policy"].to_list())
+def _print_summary(command: EvaluateCommand, scenario: Scenario, metric: str, summary: pd.DataFrame) -> None:
+    reference = find_reference(summary["policy"].to_list(), command.reference, scenario)
     table = Table(
         title=f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed}",
         box=box.SIMPLE_HEAD,
@@ -267,13 +350,41 @@ def _print_summary(command: EvaluateCommand, metric: str, summary: pd.DataFrame)
         table.add_row(
             row["policy"],
             f"{row['mean']:.5g}",
-            f"{row['ratio']:.4f}",
+            "" if math.isnan(row["ratio"]) else f"{row['ratio']:.4f}",
             interval,
             f"{row['wins']:.0%}",
             f"{row['ties']:.0%}",
             f"{row['microseconds']:.1f}",
         )
     Console().print(table)
+
+
+def _print_sweep(command: EvaluateCommand, metric: str, summary: pd.DataFrame) -> None:
+    """Prints one row a cell and one column a policy, in several tables where a terminal is too narrow for one."""
+    settings, policies = swept(summary), list(dict.fromkeys(summary["policy"]))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=UNLIMITED)
+    room = console.width - sum(max(map(len, [name, *map(shown, summary[name])])) + 2 for name in settings)
+    together = max(1, room // (WIDEST_COLUMN + 2))
+    title = f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed} in each cell"
+    for first in range(0, len(policies), together):
+        shown_now = policies[first : first + together]
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for name in settings:
+            table.add_column(name, justify="right", no_wrap=True)
+        for policy in shown_now:
+            name = policy + "*" * bool(summary.loc[summary["policy"] == policy, "clairvoyant"].any())
+            table.add_column("\n".join(textwrap.wrap(name, WIDEST_COLUMN)), justify="right", no_wrap=True)
+        for cell, rows in summary.groupby(settings, sort=False):
+            means = [
+                Text(f"{row.mean:#.5g}".rstrip("."), style="bold" if row.best else "")
+                for row in rows[rows["policy"].isin(shown_now)].itertuples()
+            ]
+            table.add_row(*map(shown, cell), *means)
+        console.print(table)
+    oracles = "; * reads the future" if summary["clairvoyant"].any() else ""
+    console.print(f"bold: the best mean of those that do not read the future{oracles}")
 
 
 @contextmanager

@@ -41,8 +41,9 @@ def evaluate(
 
     Returns:
         One row for each (policy, episode): ``policy``, ``clairvoyant`` (whether it reads the future), ``episode``,
-        ``seed``, ``return`` (undiscounted sum of rewards), ``decision_seconds`` (the policy's own time for a decision, averaged over the batch it decided
-        for; wall time, the one column that is not reproducible), then the family's metrics in SI units.
+        ``seed``, ``return`` (undiscounted sum of rewards), ``decision_seconds`` (the policy's own time for a decision,
+        averaged over the batch it decided for; wall time, the one column that is not reproducible), then the family's
+        metrics in SI units.
 
     Raises:
         HetgymError: If an argument is not right.

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ..envs import Scenario
 from ..errors import HetgymError
-from .summary import more_is_better
+from .summary import FloatArray, more_is_better
 from .sweep import shown, swept
 
 HIGHEST_RATIO = 1.2
@@ -36,8 +36,9 @@ MARKERS = "osD^vP*X<>hdp"
 PANELS_IN_A_ROW = 4
 MOST_PANELS = 48
 MOST_TICKS = 9
+MOST_MARKERS = 12
 LOGARITHMIC_FROM = 30.0
-"""A metric whose means are positive and spread by this factor is drawn on a logarithmic axis."""
+"""A panel whose means are positive and spread by this factor is drawn on a logarithmic axis."""
 
 
 def training_curve(run: Path) -> Figure:
@@ -92,37 +93,119 @@ def sweep_figure(
     Raises:
         HetgymError: If there is no such setting or metric, or there would be more than 48 panels.
     """
-    settings, known = swept(summary), list(dict.fromkeys(summary["metric"]))
-    x = x or settings[0]
-    if x not in settings:
-        raise HetgymError(f"x: {x!r} was not swept; choose one of {', '.join(settings)}")
-    metrics = metrics or known
-    for metric in metrics:
-        if metric not in known:
-            raise HetgymError(f"metric: {metric!r} is not in the summary; choose one of {', '.join(known)}")
+    settings = swept(summary)
+    x = _one_of("x", x or settings[0], settings)
+    known = list(dict.fromkeys(summary["metric"]))
+    drawn = [_one_of("metric", metric, known) for metric in metrics or known]
     others = [name for name in settings if name != x]
     groups = list(summary.groupby(others, sort=False)) if others else [((), summary)]
+    if len(drawn) * len(groups) > MOST_PANELS:
+        raise HetgymError(f"plot: at most {MOST_PANELS} panels (given: {len(drawn) * len(groups)}); sweep fewer values")
     columns = min(len(groups), PANELS_IN_A_ROW)
     rows = -(-len(groups) // columns)
-    check_panels(len(metrics) * len(groups))
-    figure = Figure(figsize=(1.2 + 3.4 * columns + 2.2, 0.6 + 2.7 * rows * len(metrics)), layout="constrained")
-    axes = figure.subplots(rows * len(metrics), columns, sharex=True, squeeze=False)
-    for number, metric in enumerate(metrics):
-        block = axes[number * rows : (number + 1) * rows]
+    figure = Figure(figsize=(2.8 + 3.4 * columns, 0.8 + 2.6 * rows * len(drawn)), layout="constrained")
+    axes = figure.subplots(rows * len(drawn), columns, sharex=True, squeeze=False)
+    styles = _styles(summary)
+    for metric, block in zip(drawn, np.split(axes, len(drawn)), strict=True):
+        together = _fill_one_axis([content.loc[content["metric"] == metric, "mean"] for _, content in groups])
         for panel, (cell, content) in zip(block.flat, groups, strict=False):
-            panel.sharey(block[0, 0])
-            _draw_panel(panel, content[content["metric"] == metric], x, _styles(summary))
-            panel.set_title(", ".join(f"{name} = {shown(value)}" for name, value in zip(others, cell, strict=True)))
+            if together:
+                panel.sharey(block[0, 0])
+                panel.tick_params(labelleft=panel in block[:, 0])
+            _draw_lines(panel, content[content["metric"] == metric], x, styles)
+            title = ", ".join(f"{name} = {shown(value)}" for name, value in zip(others, cell, strict=True))
+            panel.set_title(title, loc="left", fontsize="medium")
         for unused in block.flat[len(groups) :]:
             unused.set_visible(False)
-        _label_block(block, metric, x, len(groups), scenario)
-        _scale_metric(block[0, 0], summary.loc[summary["metric"] == metric, "mean"])
+        better = f"\n({'more' if more_is_better(metric, scenario) else 'less'} is better)" if scenario else ""
+        for panel in block[:, 0]:
+            panel.set_ylabel(metric + better)
     _scale_setting(axes[0, 0], list(dict.fromkeys(summary[x])))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    for column in axes.T:
+        lowest = [panel for panel in column if panel.get_visible()][-1]
+        lowest.set_xlabel(x)
+        lowest.tick_params(labelbottom=True)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     if scenario:
         figure.suptitle(scenario.name, x=0.01, ha="left")
     return figure
+
+
+def _fill_one_axis(panels: list[pd.Series[float]]) -> bool:
+    """Returns whether the means of each panel would fill at least half of one axis for all."""
+    spans = [means.max() - means.min() for means in panels]
+    every = pd.concat(panels)
+    return bool(2 * min(spans) >= every.max() - every.min())
+
+
+def _one_of(what: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise HetgymError(f"{what}: {name!r} was not swept; choose one of {', '.join(known)}")
+    return name
+
+
+def _styles(summary: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Returns how each policy is drawn, by its name; those that read the future come first."""
+    clairvoyant = summary.groupby("policy", sort=False)["clairvoyant"].any()
+    oracles = [str(name) for name in clairvoyant.index[clairvoyant]]
+    others = [str(name) for name in clairvoyant.index[~clairvoyant]]
+    dashed = zip(oracles, cycle(ORACLE_COLOURS), cycle(MARKERS), strict=False)
+    solid = zip(others, cycle(COLOURS), cycle(MARKERS), strict=False)
+    return {
+        name: {"color": colour, "marker": marker, "linestyle": "--", "label": f"{name} (reads the future)"}
+        for name, colour, marker in dashed
+    } | {name: {"color": colour, "marker": marker, "label": name} for name, colour, marker in solid}
+
+
+def _draw_lines(axes: Axes, rows: pd.DataFrame, x: str, styles: dict[str, dict[str, Any]]) -> None:
+    """Draws the means of policies over a setting, numbers in ascending order and all else at 0, 1, ..."""
+    values = list(dict.fromkeys(rows[x]))
+    is_number = _are_numbers(values)
+    for policy, style in styles.items():
+        own = rows[rows["policy"] == policy]
+        own = own.sort_values(x) if is_number else own
+        place = own[x].to_numpy(dtype=float) if is_number else np.arange(len(own))
+        axes.plot(place, own["mean"], markersize=4, linewidth=1.3, markevery=-(-len(own) // MOST_MARKERS), **style)
+        axes.fill_between(place, own["mean_low"], own["mean_high"], color=style["color"], alpha=0.12, linewidth=0)
+    if rows["mean"].min() > 0 and rows["mean"].max() > LOGARITHMIC_FROM * rows["mean"].min():
+        axes.set_yscale("log")
+    axes.grid(axis="y", color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _scale_setting(axes: Axes, values: list[Any]) -> None:
+    """Puts ticks at values of a setting, on a logarithmic axis where that spaces them more evenly."""
+    places: list[float] = list(range(len(values)))
+    if _are_numbers(values):
+        values = sorted(values)
+        places = values
+        if values[0] > 0 and _unevenness(np.log(values)) < _unevenness(np.array(values)):
+            axes.set_xscale("log")
+    every = -(-len(values) // MOST_TICKS)
+    axes.set_xticks(places[::every], [shown(value) for value in values[::every]])
+    axes.xaxis.minorticks_off()
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _unevenness(values: FloatArray) -> float:
+    """Returns the coefficient of variation of the gaps between ascending numbers; 0 where there is one gap."""
+    gaps = np.diff(values)
+    return float(gaps.std() / gaps.mean()) if len(gaps) > 1 else 0.0
+
+
+def check_figure_path(path: Path) -> None:
+    """Checks that figures can be written in the format that a file's suffix names.
+
+    Raises:
+        HetgymError: If they cannot.
+    """
+    if path.suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise HetgymError(f"{path}: cannot write a figure in the format {path.suffix!r}; use .png, .svg or .pdf")
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -131,14 +214,11 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         HetgymError: If the format is not known, or the file cannot be written.
     """
+    check_figure_path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(partial, dpi=150)
         os.replace(partial, path)
-    except ValueError as error:
-        raise HetgymError(
-            f"{path}: cannot write a figure in the format {path.suffix!r}; use .png, .svg or .pdf"
-        ) from error
     except OSError as error:
         raise HetgymError(f"{path}: cannot write this figure: {error.strerror}") from error

@@ -144,4 +144,6 @@ def _resampled_means(values: FloatArray, seed: int) -> FloatArray:
 
 def _ratio(means: FloatArray, base: FloatArray) -> FloatArray:
     """Returns means over those of the reference; NaN where these are not above 0."""
-    return np.divide(means, base, where=np.broadcast_to(base > 0, means.shape), out=np.full(means.shape, np.nan))
+    ratio = np.full(means.shape, np.nan)
+    np.divide(means, base, where=base > 0, out=ratio)
+    return ratio

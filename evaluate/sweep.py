@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, DecimalException, Inexact, InvalidOperation, localcontext
 from itertools import product
-from math import isfinite, prod
+from math import isfinite, isnan, prod
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def cells(scenario: Scenario, settings: Mapping[str, Sequence[Any]]) -> list[dic
         if not keys:
             raise HetgymError(f"sweep: {name} has no values")
         for place, key in enumerate(keys):
-            if key != key:
+            if isinstance(key, float) and isnan(key):
                 raise HetgymError(f"sweep: {name} must not be NaN")
             if key in keys[:place]:
                 raise HetgymError(f"sweep: {name} has the value {shown(key)} twice")
@@ -147,7 +147,7 @@ def cells(scenario: Scenario, settings: Mapping[str, Sequence[Any]]) -> list[dic
     return grid
 
 
-def _key(value: Any) -> Hashable:
+def _key(value: Any) -> bool | int | float | str:
     """Returns a value as it stands in a table."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -207,14 +207,14 @@ def summarise_sweep(
     summaries = []
     for metric in metrics:
         sign = -1.0 if more_is_better(metric, setting) else 1.0
-        for cell, rows in table.groupby(settings, sort=False):
+        for _, rows in table.groupby(settings, sort=False):
             summary = summarise(rows.drop(columns=settings), metric, reference, seed, setting)
             cost = sign * summary["mean"]
             clairvoyant = summary["policy"].map(reads_future)
             summary.insert(1, "clairvoyant", clairvoyant)
             summary.insert(2, "metric", metric)
             summary.insert(3, "best", ~clairvoyant & np.isclose(cost, cost[~clairvoyant].min(), rtol=1e-9, atol=0.0))
-            for place, (name, value) in enumerate(zip(settings, cell, strict=True)):
-                summary.insert(place, name, value)
+            for place, name in enumerate(settings):
+                summary.insert(place, name, rows[name].iloc[0])
             summaries.append(summary)
     return pd.concat(summaries, ignore_index=True)

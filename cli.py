@@ -27,7 +27,7 @@ from .errors import HetgymError
 from .evaluate import evaluate, find_worst_case, parse_sweep, play, summarise, summarise_sweep, sweep
 from .evaluate.adversarial import check_scenario_path
 from .evaluate.evaluation import make_policies
-from .evaluate.figures import check_figure_path, save_figure, sweep_figure, training_curve
+from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure, training_curve
 from .evaluate.summary import check_metrics, find_reference
 from .evaluate.sweep import cells, shown, swept
 from .hardware_models import list_platforms, load_platform
@@ -232,6 +232,7 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
     find_reference([policy.name for policy in policies], command.reference, scenario)
     if command.plot:
         check_figure_path(command.plot)
+        check_panels(len(metrics) * len(grid) // len(next(iter(settings.values()))))
     with _progress("evaluating", len(grid) * len(policies) * command.episodes) as (bar, task):
         table = sweep(
             scenario,

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ..envs import Scenario
 from ..errors import HetgymError
@@ -33,7 +34,7 @@ ORACLE_COLOURS = "#000000", "#777777", "#b0b0b0"
 MARKERS = "osD^vP*X<>hdp"
 """Their number shares no factor with that of the colours: 156 pairs."""
 
-PANELS_IN_A_ROW = 4
+PANELS_IN_A_LINE = 4
 MOST_PANELS = 48
 MOST_TICKS = 9
 MOST_MARKERS = 12
@@ -99,24 +100,22 @@ def sweep_figure(
     drawn = [_one_of("metric", metric, known) for metric in metrics or known]
     others = [name for name in settings if name != x]
     groups = list(summary.groupby(others, sort=False)) if others else [((), summary)]
-    if len(drawn) * len(groups) > MOST_PANELS:
-        raise HetgymError(f"plot: at most {MOST_PANELS} panels (given: {len(drawn) * len(groups)}); sweep fewer values")
-    columns = min(len(groups), PANELS_IN_A_ROW)
-    rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(2.8 + 3.4 * columns, 0.8 + 2.6 * rows * len(drawn)), layout="constrained")
-    axes = figure.subplots(rows * len(drawn), columns, sharex=True, squeeze=False)
+    check_panels(len(drawn) * len(groups))
+    lines = -(-len(groups) // PANELS_IN_A_LINE)
+    columns = -(-len(groups) // lines)
     styles = _styles(summary)
+    width, height = (5.0, 3.6) if len(drawn) * len(groups) == 1 else (3.4, 2.6)
+    size = 2.8 + width * columns, max(0.8 + height * lines * len(drawn), 0.5 + 0.22 * len(styles))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(lines * len(drawn), columns, sharex=True, squeeze=False)
     for metric, block in zip(drawn, np.split(axes, len(drawn)), strict=True):
-        together = _fill_one_axis([content.loc[content["metric"] == metric, "mean"] for _, content in groups])
-        for panel, (cell, content) in zip(block.flat, groups, strict=False):
-            if together:
-                panel.sharey(block[0, 0])
-                panel.tick_params(labelleft=panel in block[:, 0])
-            _draw_lines(panel, content[content["metric"] == metric], x, styles)
-            title = ", ".join(f"{name} = {shown(value)}" for name, value in zip(others, cell, strict=True))
-            panel.set_title(title, loc="left", fontsize="medium")
-        for unused in block.flat[len(groups) :]:
-            unused.set_visible(False)
+        panels = {
+            ", ".join(f"{name} = {shown(value)}" for name, value in zip(others, cell, strict=True)): rows[
+                rows["metric"] == metric
+            ]
+            for cell, rows in groups
+        }
+        _draw_panels(block, panels, x, styles)
         better = f"\n({'more' if more_is_better(metric, scenario) else 'less'} is better)" if scenario else ""
         for panel in block[:, 0]:
             panel.set_ylabel(metric + better)
@@ -131,16 +130,42 @@ def sweep_figure(
     return figure
 
 
-def _fill_one_axis(panels: list[pd.Series[float]]) -> bool:
-    """Returns whether the means of each panel would fill at least half of one axis for all."""
-    spans = [means.max() - means.min() for means in panels]
-    every = pd.concat(panels)
-    return bool(2 * min(spans) >= every.max() - every.min())
+def check_panels(panels: int) -> None:
+    """Checks that a figure has room for so many panels.
+
+    Raises:
+        HetgymError: If it has not.
+    """
+    if panels > MOST_PANELS:
+        raise HetgymError(
+            f"plot: at most {MOST_PANELS} panels, one for each metric and value of all settings but the first "
+            f"(given: {panels})"
+        )
+
+
+def _draw_panels(
+    block: NDArray[Any], panels: dict[str, pd.DataFrame], x: str, styles: dict[str, dict[str, Any]]
+) -> None:
+    """Draws one metric: a panel for each title, on one vertical axis where each of them would fill half of that."""
+    means = [rows["mean"] for rows in panels.values()]
+    every = pd.concat(means)
+    together = 2 * min(own.max() - own.min() for own in means) >= every.max() - every.min()
+    for axes, (title, rows) in zip(block.flat, panels.items(), strict=False):
+        if together:
+            axes.sharey(block[0, 0])
+            axes.tick_params(labelleft=axes in block[:, 0])
+        _draw_lines(axes, rows, x, styles)
+        axes.set_title(title, loc="left", fontsize="medium")
+        scaled = every if together else rows["mean"]
+        if 0 < LOGARITHMIC_FROM * scaled.min() < scaled.max():
+            axes.set_yscale("log")
+    for unused in block.flat[len(panels) :]:
+        unused.set_visible(False)
 
 
 def _one_of(what: str, name: str, known: list[str]) -> str:
     if name not in known:
-        raise HetgymError(f"{what}: {name!r} was not swept; choose one of {', '.join(known)}")
+        raise HetgymError(f"{what}: {name!r} is not in the summary; choose one of {', '.join(known)}")
     return name
 
 
@@ -167,8 +192,6 @@ def _draw_lines(axes: Axes, rows: pd.DataFrame, x: str, styles: dict[str, dict[s
         place = own[x].to_numpy(dtype=float) if is_number else np.arange(len(own))
         axes.plot(place, own["mean"], markersize=4, linewidth=1.3, markevery=-(-len(own) // MOST_MARKERS), **style)
         axes.fill_between(place, own["mean_low"], own["mean_high"], color=style["color"], alpha=0.12, linewidth=0)
-    if rows["mean"].min() > 0 and rows["mean"].max() > LOGARITHMIC_FROM * rows["mean"].min():
-        axes.set_yscale("log")
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

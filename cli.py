@@ -368,10 +368,10 @@ def _print_sweep(command: EvaluateCommand, metric: str, summary: pd.DataFrame) -
         console = Console(width=UNLIMITED)
     room = console.width - sum(max(map(len, [name, *map(shown, summary[name])])) + 2 for name in settings)
     together = max(1, room // (WIDEST_COLUMN + 2))
-    title = f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed} in each cell"
+    console.print(f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed} in each cell")
     for first in range(0, len(policies), together):
         shown_now = policies[first : first + together]
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD)
         for name in settings:
             table.add_column(name, justify="right", no_wrap=True)
         for policy in shown_now:

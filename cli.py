@@ -212,7 +212,7 @@ def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
             "episodes": command.episodes,
             "seed": command.seed,
             "metric": metric,
-            "summary": json.loads(summary.to_json(orient="records")),
+            "summary": json.loads(summary.to_json(orient="records", double_precision=15)),
         }
         print(json.dumps(content, indent=1))
     else:
@@ -256,7 +256,7 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
             "episodes": command.episodes,
             "seed": command.seed,
             "metrics": metrics,
-            "summary": json.loads(summary.to_json(orient="records")),
+            "summary": json.loads(summary.to_json(orient="records", double_precision=15)),
         }
         print(json.dumps(content, indent=1))
     else:
@@ -368,7 +368,8 @@ def _print_sweep(command: EvaluateCommand, metric: str, summary: pd.DataFrame) -
         console = Console(width=UNLIMITED)
     room = console.width - sum(max(map(len, [name, *map(shown, summary[name])])) + 2 for name in settings)
     together = max(1, room // (WIDEST_COLUMN + 2))
-    console.print(f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed} in each cell")
+    title = f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed} in each cell"
+    console.print(Text(title))
     for first in range(0, len(policies), together):
         shown_now = policies[first : first + together]
         table = Table(box=box.SIMPLE_HEAD)
@@ -376,7 +377,7 @@ def _print_sweep(command: EvaluateCommand, metric: str, summary: pd.DataFrame) -
             table.add_column(name, justify="right", no_wrap=True)
         for policy in shown_now:
             name = policy + "*" * bool(summary.loc[summary["policy"] == policy, "clairvoyant"].any())
-            table.add_column("\n".join(textwrap.wrap(name, WIDEST_COLUMN)), justify="right", no_wrap=True)
+            table.add_column(Text("\n".join(textwrap.wrap(name, WIDEST_COLUMN))), justify="right", no_wrap=True)
         for cell, rows in summary.groupby(settings, sort=False):
             means = [
                 Text(f"{row.mean:#.5g}".rstrip("."), style="bold" if row.best else "")

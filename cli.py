@@ -6,9 +6,7 @@ import json
 import math
 import shlex
 import sys
-import textwrap
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
 from .agents import describe_policies, make_policy
+from .cli_output import print_sweep, progress, write_csv
+from .cli_trace import TraceCommand
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
 from .envs.core.changes import parse_changes
 from .errors import HetgymError
@@ -29,19 +27,12 @@ from .evaluate.adversarial import check_scenario_path
 from .evaluate.evaluation import make_policies
 from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure, training_curve
 from .evaluate.summary import check_metrics, find_reference
-from .evaluate.sweep import cells, shown, swept
+from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
 from .train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pandas as pd
-
-WIDEST_COLUMN = 12
-"""Characters of a policy's column in the table of a sweep."""
-UNLIMITED = 1_000_000
-"""Columns of what is not a terminal."""
 
 What = Literal["scenarios", "policies", "platforms", "environments"]
 
@@ -108,6 +99,7 @@ Command = (
     Annotated[ListCommand, tyro.conf.subcommand("list")]
     | Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
+    | Annotated[TraceCommand, tyro.conf.subcommand("trace")]
 )
 
 
@@ -126,6 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
             _list(command)
         elif isinstance(command, TrainSettings):
             _train(command)
+        elif isinstance(command, TraceCommand):
+            command.run()
         else:
             _evaluate(command)
     except HetgymError as error:
@@ -154,7 +148,7 @@ def _list(command: ListCommand) -> None:
 def _train(settings: TrainSettings) -> None:
     from .train import train
 
-    with _progress("training", settings.steps) as (bar, task):
+    with progress("training", settings.steps) as (bar, task):
 
         def show(steps: int, results: dict[str, float]) -> None:
             latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
@@ -190,7 +184,7 @@ def _policies(command: EvaluateCommand, scenario: Scenario) -> list[str]:
 
 def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
     policies = _policies(command, scenario)
-    with _progress("evaluating", len(policies) * command.episodes) as (bar, task):
+    with progress("evaluating", len(policies) * command.episodes) as (bar, task):
         table = evaluate(
             scenario,
             policies,
@@ -202,7 +196,7 @@ def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
     metric = command.metric or scenario.metric
     summary = summarise(table, metric, command.reference, scenario=scenario)
     if command.csv:
-        _write_csv(table, command.csv)
+        write_csv(table, command.csv)
     if command.gantt:
         _draw(command, scenario, command.gantt_policy or str(table["policy"][0]))
     if command.json:
@@ -233,7 +227,7 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
     if command.plot:
         check_figure_path(command.plot)
         check_panels(len(metrics) * len(grid) // len(next(iter(settings.values()))))
-    with _progress("evaluating", len(grid) * len(policies) * command.episodes) as (bar, task):
+    with progress("evaluating", len(grid) * len(policies) * command.episodes) as (bar, task):
         table = sweep(
             scenario,
             policies,
@@ -244,7 +238,7 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
             progress=lambda ended: bar.advance(task, ended),
         )
     if command.csv:
-        _write_csv(table, command.csv)
+        write_csv(table, command.csv)
     summary = summarise_sweep(table, metrics, command.reference, scenario=scenario)
     if command.plot:
         save_figure(sweep_figure(summary, scenario=scenario), command.plot)
@@ -260,7 +254,8 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
         }
         print(json.dumps(content, indent=1))
     else:
-        _print_sweep(command, metrics[0], summary[summary["metric"] == metrics[0]])
+        title = f"{command.scenario}: {metrics[0]}, {command.episodes} episodes from seed {command.seed} in each cell"
+        print_sweep(summary[summary["metric"] == metrics[0]], title)
 
 
 def _settings(command: EvaluateCommand) -> dict[str, list[Any]]:
@@ -279,7 +274,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
         raise HetgymError("policies: --adversarial names the two that play; leave it out")
     if command.output:
         check_scenario_path(command.output)
-    with _progress("searching", command.iterations) as (bar, task):
+    with progress("searching", command.iterations) as (bar, task):
         found = find_worst_case(
             scenario,
             policy,
@@ -293,7 +288,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
     if command.output:
         found.save(command.output)
     if command.csv:
-        _write_csv(found.history, command.csv)
+        write_csv(found.history, command.csv)
     if command.gantt:
         save_figure(found.figure(), command.gantt)
     if command.json:
@@ -326,16 +321,6 @@ def _draw(command: EvaluateCommand, scenario: Scenario, policy: str) -> None:
     save_figure(simulator.figure(0), command.gantt)
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(partial, index=False)
-        partial.replace(path)
-    except OSError as error:
-        raise HetgymError(f"{path}: cannot write this table: {error.strerror}") from error
-
-
 def _print_summary(command: EvaluateCommand, scenario: Scenario, metric: str, summary: pd.DataFrame) -> None:
     reference = find_reference(summary["policy"].to_list(), command.reference, scenario)
     table = Table(
@@ -358,46 +343,3 @@ def _print_summary(command: EvaluateCommand, scenario: Scenario, metric: str, su
             f"{row['microseconds']:.1f}",
         )
     Console().print(table)
-
-
-def _print_sweep(command: EvaluateCommand, metric: str, summary: pd.DataFrame) -> None:
-    """Prints one row a cell and one column a policy, in several tables where a terminal is too narrow for one."""
-    settings, policies = swept(summary), list(dict.fromkeys(summary["policy"]))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=UNLIMITED)
-    room = console.width - sum(max(map(len, [name, *map(shown, summary[name])])) + 2 for name in settings)
-    together = max(1, room // (WIDEST_COLUMN + 2))
-    title = f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed} in each cell"
-    console.print(Text(title))
-    for first in range(0, len(policies), together):
-        shown_now = policies[first : first + together]
-        table = Table(box=box.SIMPLE_HEAD)
-        for name in settings:
-            table.add_column(name, justify="right", no_wrap=True)
-        for policy in shown_now:
-            name = policy + "*" * bool(summary.loc[summary["policy"] == policy, "clairvoyant"].any())
-            table.add_column(Text("\n".join(textwrap.wrap(name, WIDEST_COLUMN))), justify="right", no_wrap=True)
-        for cell, rows in summary.groupby(settings, sort=False):
-            means = [
-                Text(f"{row.mean:#.5g}".rstrip("."), style="bold" if row.best else "")
-                for row in rows[rows["policy"].isin(shown_now)].itertuples()
-            ]
-            table.add_row(*map(shown, cell), *means)
-        console.print(table)
-    oracles = "; * reads the future" if summary["clairvoyant"].any() else ""
-    console.print(f"bold: the best mean of those that do not read the future{oracles}")
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[tuple[Progress, Any]]:
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[latest]}"),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield bar, bar.add_task(what, total=total, latest="")

@@ -105,8 +105,11 @@ def sweep(
     check_episodes(episodes, seed)
     chosen = make_policies(policies)
     base = load_scenario(scenario)
+    grid = cells(base, settings)
+    for cell in grid:
+        base.override(**cell).for_single_episodes().simulator(1, reward)
     tables = []
-    for cell in cells(base, settings):
+    for cell in grid:
         table = evaluate(base.override(**cell), chosen, episodes, seed, reward, progress)
         for place, (name, value) in enumerate(cell.items()):
             if name in table.columns:

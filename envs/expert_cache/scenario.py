@@ -135,6 +135,11 @@ class ExpertCacheScenario(Scenario):
         """What policies are compared by."""
         return "stall"
 
+    @property
+    def more_is_better(self) -> frozenset[str]:
+        """Of hits and of speed."""
+        return frozenset({"hit_rate", "tokens_per_second", "prefetch_precision"})
+
     @cached_property
     def devices(self) -> Platform:
         """The platform, loaded."""

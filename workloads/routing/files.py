@@ -264,7 +264,7 @@ def _refusing(path: Path) -> Iterator[None]:
 
 def _read_parquet(path: Path, rows: int) -> Iterator[tuple[_Header, Columns]]:
     # Without a buffer of its own, each column of a row group would be read at once.
-    with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True) as file:
+    with pq.ParquetFile(path, buffer_size=2**18, pre_buffer=False, page_checksum_verification=True) as file:
         schema = file.schema_arrow
         found = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
         header = _Header.parse(found, path)

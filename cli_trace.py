@@ -100,9 +100,8 @@ _HEADINGS = {
     "recall_at_k": "recall @k",
     "recall_at_2k": "recall @2k",
     "predicted_recall_1": "ahead +1",
-    "predicted_recall_2": "ahead +2",
 }
-"""What is printed, in 80 columns; JSON and CSV have all."""
+"""What is printed, in 80 columns; JSON and CSV also have what is predicted for layers farther ahead."""
 
 
 def _number(value: float | None) -> str:

@@ -5,17 +5,20 @@ Importing this module imports torch; the package around it does not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ...errors import HetgymError
+from ...errors import HetgymError, read_text
 from .trace import DECODE, PREFILL, RoutingTrace
 
 _ROUTER_CLASSES = ("Router", "Gate", "Gating")
@@ -339,6 +342,45 @@ def _checked(router: nn.Module, ids: Tensor, weights: Tensor, num_classes: int) 
     return _Choice(ids.gather(-1, order), weights, num_experts)
 
 
+def load_language_model(model: str, device: str = "cpu") -> tuple[Any, Any]:
+    """Loads a causal language model of `transformers` and its tokenizer.
+
+    Args:
+        model: A folder, or a name on the Hugging Face hub.
+        device: Where torch shall put it ("cpu", "cuda", ...).
+
+    Raises:
+        HetgymError: If it cannot be had.
+    """
+    transformers = _transformers()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype="auto").to(device)
+    # Whatever is wrong with a folder, a name, a network or a device raises one of these.
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise HetgymError(f"{model}: cannot load this language model: {reason}") from error
+    return loaded, tokenizer
+
+
+def quiet_transformers() -> None:
+    """Lets `transformers` and the hub's client write errors only, for a command that says itself what is wrong."""
+    _transformers().utils.logging.set_verbosity_error()
+    import_module("huggingface_hub").logging.set_verbosity_error()
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Returns the lines of a text file that are not empty.
+
+    Raises:
+        HetgymError: If it cannot be read, or has none.
+    """
+    prompts = [line for line in map(str.strip, read_text(path, "list of prompts").splitlines()) if line]
+    if not prompts:
+        raise HetgymError(f"{path}: has no prompt: each line that is not empty is one")
+    return prompts
+
+
 def capture_trace(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -349,6 +391,7 @@ def capture_trace(
     temperature: float = 0.0,
     seed: int = 0,
     distances: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> RoutingTrace:
     """Records the routing of a `transformers` model that reads prompts and goes on with them.
 
@@ -364,6 +407,7 @@ def capture_trace(
         temperature: Of sampling; 0 takes the likeliest token.
         seed: Of sampling.
         distances: D, how many layers ahead predictions are recorded (see `RoutingRecorder`).
+        progress: Called with how many requests have ended.
 
     Raises:
         HetgymError: If an argument is out of range, the model has no layers with experts, or `transformers` is missing.
@@ -378,9 +422,18 @@ def capture_trace(
             torch.manual_seed(seed)
             for first in range(0, len(prompts), batch_size):
                 _run(model, recorder, prompts[first : first + batch_size], options)
+                if progress:
+                    progress(min(first + batch_size, len(prompts)))
     finally:
         model.train(was_training)
     return recorder.trace(name or model.config.name_or_path or type(model).__name__)
+
+
+def _transformers() -> Any:
+    try:
+        return import_module("transformers")
+    except ImportError as error:
+        raise HetgymError('transformers: is not installed: pip install "hetgym[capture]"') from error
 
 
 def _run(model: Any, recorder: RoutingRecorder, prompts: Sequence[Sequence[int]], options: Any) -> None:
@@ -399,14 +452,10 @@ def _run(model: Any, recorder: RoutingRecorder, prompts: Sequence[Sequence[int]]
 
 
 def _generation_config(model: Any, max_new_tokens: int, temperature: float) -> Any:
-    try:
-        from transformers import GenerationConfig
-    except ImportError as error:
-        raise HetgymError('transformers: is not installed: pip install "hetgym[capture]"') from error
     end = model.generation_config.eos_token_id
     ends = [] if end is None else [end] if isinstance(end, int) else list(end)
     pad = model.generation_config.pad_token_id
-    return GenerationConfig(
+    return _transformers().GenerationConfig(
         max_new_tokens=max(max_new_tokens, 1),
         do_sample=temperature > 0,
         temperature=temperature or None,

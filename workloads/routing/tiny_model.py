@@ -6,9 +6,11 @@ Importing this module imports torch; the package around it does not.
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from torch.nn import functional
 
 from ...errors import HetgymError
 from .capture import RoutingRecorder
-from .tiny_text import Texts
+from .tiny_text import Texts, standard_library_texts
 from .trace import RoutingTrace
 
 NUM_BYTES = 256
@@ -30,6 +32,7 @@ _BATCH = 32
 """Texts in one step of training."""
 _MEASURED = 24
 """Pieces of each kind of text on which a model is measured."""
+_SCORE_UNIT = 2**-8
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, (B, heads, T, hidden / heads) each."""
@@ -115,7 +118,9 @@ class TinyLayer(nn.Module):
         self.write = nn.Linear(settings.hidden, settings.hidden, bias=False)
         self.experts = TinyExperts(settings)
 
-    def forward(self, hidden: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, hidden: Tensor, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Returns hidden states (B, T, H), the load-balancing loss, and the keys and values so far."""
         batch, time, width = hidden.shape
         read = self.read(self.norm_attention(hidden)).view(batch, time, 3, self.num_heads, -1)
@@ -275,7 +280,9 @@ def record_tiny(
         HetgymError: If prompts and what is added exceed what the model can read.
     """
     if prompt_bytes + new_bytes > model.settings.context + 1:
-        raise HetgymError(f"new_bytes: with a prompt of {prompt_bytes} at most {model.settings.context + 1 - prompt_bytes}")
+        raise HetgymError(
+            f"new_bytes: with a prompt of {prompt_bytes} at most {model.settings.context + 1 - prompt_bytes}"
+        )
     each = -(-requests // len(texts))
     pieces = [_held_out(text, each, prompt_bytes) for text in texts.values()]
     prompts = torch.stack(pieces, dim=1).flatten(0, 1)[:requests]
@@ -316,3 +323,52 @@ def _held_out(text: Texts, count: int, length: int) -> Tensor:
 
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
+
+
+def make_tiny_trace(
+    steps: int, seed: int = 0, requests: int = 96, progress: Callable[[int, float], None] | None = None
+) -> tuple[RoutingTrace, dict[str, Any]]:
+    """Trains the model on the texts of this Python's standard library and records it.
+
+    Args:
+        steps: Of training.
+        seed: Of training and of sampling.
+        requests: That are recorded.
+        progress: As in `train_tiny`.
+
+    Returns:
+        The trace, with scores rounded to `_SCORE_UNIT` so that its file is small, and a card that says how it was made.
+
+    Raises:
+        HetgymError: If an argument is out of range, or the standard library came without its sources.
+    """
+    for name, value in (("steps", steps), ("requests", requests)):
+        if value < 1:
+            raise HetgymError(f"{name}: must be positive (given: {value})")
+    if seed < 0:
+        raise HetgymError(f"seed: must not be negative (given: {seed})")
+    settings = TinySettings()
+    texts = standard_library_texts()
+    training = train_tiny(texts, steps, seed, settings, progress)
+    trace = record_tiny(training.model, texts, requests=requests, seed=seed)
+    assert trace.scores is not None
+    trace = replace(trace, scores=(trace.scores / _SCORE_UNIT).round() * np.float32(_SCORE_UNIT))
+    card = {
+        "command": f"hetgym trace train-tiny --steps {steps} --seed {seed} --requests {requests}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "model": asdict(settings),
+        "training_bytes": steps * _BATCH * settings.context,
+        "texts": {
+            kind: {"training": len(text.training), "held_out": sum(map(len, text.held_out))}
+            for kind, text in texts.items()
+        },
+        "bits_per_byte": {
+            "before": training.before,
+            "after": training.after,
+            "unigram": training.unigram,
+            "after_of": training.after_of,
+        },
+    }
+    return trace, card

@@ -142,7 +142,9 @@ def test_scores_are_the_weights_of_the_experts_outputs(family):
     model, given = tiny_model(family), []
     for block in moe_blocks(model):
         if family == "JetMoe":
-            block.router.register_forward_hook(lambda module, args, output: given.append(ungroup(output[0], *output[2:4])))
+            block.router.register_forward_hook(
+                lambda module, args, output: given.append(ungroup(output[0], *output[2:4]))
+            )
         else:
             block.experts.register_forward_pre_hook(lambda module, args: given.append(args[1:3]))
     trace = capture_trace(model, PROMPTS[:1], max_new_tokens=0)

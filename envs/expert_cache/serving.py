@@ -135,17 +135,7 @@ def evict(episode: Episode, item: int) -> None:
     episode.pools[pool].num_resident -= 1
     status.room_at = max(status.room_at, place.free_at)
     status.evictions += 1
-    note(
-        episode,
-        EVICTION,
-        LOSS,
-        item,
-        max(status.now, place.free_at),
-        max(status.now, place.free_at),
-        0,
-        place.is_low,
-        -1,
-    )
+    note(episode, EVICTION, LOSS, item, max(status.now, place.free_at), max(status.now, place.free_at), 0, place.is_low, -1)
 
 
 @inner

@@ -96,18 +96,21 @@ class RoutingRecorder:
     Scores are the weights with which the model adds up the outputs of its experts; of a router that returns logits
     alone, the softmax over those of the chosen experts (as in Mixtral, arXiv:2401.04088, section 2.1).
 
-    Args:
-        model: It is called with `input_ids` (batch, time) and perhaps an `attention_mask` (batch, past + time).
-        distances: D. Where positive, the router of layer l + d is also applied to what the router of layer l was
-            given, for d = 1 ... D: what it chooses is the prediction for layer l + d (arXiv:2312.17238, section 3.2;
-            Fate, arXiv:2502.12224).
-
-    Raises:
-        HetgymError: If `distances` is negative; on entry, if the model has no routers; in a forward pass, if it
-            cannot be recorded.
     """
 
     def __init__(self, model: nn.Module, distances: int = 0) -> None:
+        """Records nothing yet.
+
+        Args:
+            model: It is called with `input_ids` (batch, time) and perhaps an `attention_mask` (batch, past + time).
+            distances: D. Where positive, the router of layer l + d is also applied to what the router of layer l was
+                given, for d = 1 ... D: what it chooses is the prediction for layer l + d (arXiv:2312.17238, section
+                3.2; Fate, arXiv:2502.12224).
+
+        Raises:
+            HetgymError: If `distances` is negative; on entry, if the model has no routers; in a forward pass, if it
+                cannot be recorded.
+        """
         if distances < 0:
             raise HetgymError(f"distances: must not be negative (given: {distances})")
         self.model = model
@@ -200,7 +203,8 @@ class RoutingRecorder:
         )
 
     def _on_start(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tokens = next((t for t in (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if t is not None))
+        given = (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+        tokens = next(tensor for tensor in given if tensor is not None)
         batch, time = tokens.shape[:2]
         mask = kwargs.get("attention_mask")
         if mask is None:

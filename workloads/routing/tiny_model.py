@@ -65,6 +65,7 @@ class TinyRouter(nn.Module):
     """Chooses the k experts with the largest logits; their softmax are the weights (arXiv:2401.04088, section 2.1)."""
 
     def __init__(self, settings: TinySettings) -> None:
+        """Draws the weights."""
         super().__init__()
         self.num_experts = settings.num_experts
         self.top_k = settings.top_k
@@ -81,6 +82,7 @@ class TinyExperts(nn.Module):
     """A layer of experts: feed-forward networks with one hidden layer."""
 
     def __init__(self, settings: TinySettings) -> None:
+        """Draws the weights."""
         super().__init__()
         size = (settings.num_experts, settings.hidden, settings.expert_hidden)
         self.router = TinyRouter(settings)
@@ -110,6 +112,7 @@ class TinyLayer(nn.Module):
     """Attention, then experts."""
 
     def __init__(self, settings: TinySettings) -> None:
+        """Draws the weights."""
         super().__init__()
         self.num_heads = settings.num_heads
         self.norm_attention = nn.LayerNorm(settings.hidden)
@@ -137,6 +140,7 @@ class TinyModel(nn.Module):
     """A transformer over bytes whose layers all have experts."""
 
     def __init__(self, settings: TinySettings) -> None:
+        """Draws the weights."""
         super().__init__()
         self.settings = settings
         self.embedding = nn.Embedding(NUM_BYTES, settings.hidden)
@@ -272,7 +276,7 @@ def record_tiny(
         prompt_bytes: Of each prompt.
         new_bytes: That each request adds; the first comes out of the prefill, so there is one step of decoding less.
         distances: How many layers ahead predictions are recorded.
-        temperature: Of sampling: below 1, since so small a model soon strays, and above 0, since it would repeat itself.
+        temperature: Of sampling. So small a model soon strays at 1, and repeats itself at 0.
         seed: Of sampling.
         name: What the trace calls the model.
 

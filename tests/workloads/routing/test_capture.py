@@ -102,7 +102,7 @@ def experts_that_ran(model: torch.nn.Module, prompt: list[int]) -> np.ndarray:
     for layer, block in enumerate(moe_blocks(model)):
         for expert in range(EXPERTS):
             seen = []
-            hook = block.register_forward_hook(lambda module, args, output, seen=seen: seen.append(output))
+            hook = block.register_forward_hook(lambda _module, _args, output, seen=seen: seen.append(output))
             whole = [weights[expert].clone() for weights in expert_weights(block)]
             with torch.no_grad():
                 for weights in expert_weights(block):
@@ -143,10 +143,10 @@ def test_scores_are_the_weights_of_the_experts_outputs(family):
     for block in moe_blocks(model):
         if family == "JetMoe":
             block.router.register_forward_hook(
-                lambda module, args, output: given.append(ungroup(output[0], *output[2:4]))
+                lambda _module, _args, output: given.append(ungroup(output[0], *output[2:4]))
             )
         else:
-            block.experts.register_forward_pre_hook(lambda module, args: given.append(args[1:3]))
+            block.experts.register_forward_pre_hook(lambda _module, args: given.append(args[1:3]))
     trace = capture_trace(model, PROMPTS[:1], max_new_tokens=0)
     assert (np.diff(trace.scores, axis=1) <= 0).all()
     for layer, (ids, weights) in enumerate(given):
@@ -222,7 +222,7 @@ def test_predictions_are_the_next_routers_applied_to_this_ones_input():
     hidden = []
     routers = [layer.mlp.gate for layer in model.model.layers]
     for router in routers:
-        router.register_forward_hook(lambda module, args, output: hidden.append(args[0].detach().clone()))
+        router.register_forward_hook(lambda _module, args, _output: hidden.append(args[0].detach().clone()))
     trace = capture_trace(model, PROMPTS[:1], max_new_tokens=0, distances=2)
     assert trace.predicted.shape == (trace.num_rows, 2, TOP_K)
     for layer in range(3):

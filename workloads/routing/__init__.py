@@ -10,6 +10,7 @@ from .statistics import (
     trace_statistics,
     uniform_floor,
 )
+from .tiny_trace import tiny_trace
 from .trace import DECODE, PREFILL, RoutingTrace
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "segment_routing_best_performance",
     "stream_trace",
     "summarise_trace",
+    "tiny_trace",
     "trace_statistics",
     "uniform_floor",
 ]

@@ -316,19 +316,20 @@ def _read_choice(router: nn.Module, output: Any, top_k: int | None) -> _Choice |
     """
     tensors = [t for t in (output if isinstance(output, tuple | list) else (output,)) if isinstance(t, Tensor)]
     tables = [t.detach().flatten(0, -2) for t in tensors if t.ndim >= _DIMENSIONS]
-    ids = next((t for t in reversed(tables) if not t.is_floating_point() and t.dtype != torch.bool), None)
     floats = [t.float() for t in tables if t.is_floating_point()]
-    if ids is None:
-        if top_k is None or not floats or floats[-1].shape[1] < top_k:
-            return None
-        logits, ids = floats[-1].topk(top_k, dim=-1)
-        weights = logits.softmax(dim=-1)
-    else:
+    integers = [t for t in tables if not t.is_floating_point() and t.dtype != torch.bool]
+    if integers:
+        ids = integers[-1].long()
         weights = next((t for t in reversed(floats) if t.shape == ids.shape), None)
         if weights is None:
             return None
+    elif top_k is not None and floats and floats[-1].shape[1] >= top_k:
+        logits, ids = floats[-1].topk(top_k, dim=-1)
+        weights = logits.softmax(dim=-1)
+    else:
+        return None
     num_classes = max(table.shape[1] for table in floats if table.shape[0] == ids.shape[0])
-    return _checked(router, ids.long(), weights, num_classes)
+    return _checked(router, ids, weights, num_classes)
 
 
 def _checked(router: nn.Module, ids: Tensor, weights: Tensor, num_classes: int) -> _Choice:

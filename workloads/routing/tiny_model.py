@@ -99,7 +99,7 @@ class TinyExperts(nn.Module):
         count = ids.flatten().bincount(minlength=self.router.num_experts)
         order = ids.flatten().argsort(stable=True)
         token = order // self.router.top_k
-        parts = hidden[token].split(count.tolist())
+        parts = torch.split(hidden[token], count.tolist())
         networks = zip(parts, self.inner.unbind(), self.outer.unbind(), strict=True)
         outputs = [functional.relu(part @ inner) @ outer for part, inner, outer in networks]
         weighted = torch.cat(outputs) * weights.flatten()[order].unsqueeze(1)
@@ -283,9 +283,10 @@ def record_tiny(
     Raises:
         HetgymError: If prompts and what is added exceed what the model can read.
     """
-    if prompt_bytes + new_bytes > model.settings.context + 1:
+    most = model.settings.context + 1 - prompt_bytes
+    if not 1 <= new_bytes <= most:
         raise HetgymError(
-            f"new_bytes: with a prompt of {prompt_bytes} at most {model.settings.context + 1 - prompt_bytes}"
+            f"new_bytes: must be 1 ... {most} after a prompt of {prompt_bytes} bytes (given: {new_bytes})"
         )
     each = -(-requests // len(texts))
     pieces = [_held_out(text, each, prompt_bytes) for text in texts.values()]

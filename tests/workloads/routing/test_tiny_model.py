@@ -91,7 +91,7 @@ def test_requests_of_a_recording_go_round_the_kinds_of_text(texts, trained):
     assert trace.step[trace.phase == PREFILL].max() == 9
     assert trace.step[trace.phase == DECODE].max() == 4
     assert trace.predicted.shape == (trace.num_rows, 1, 2)
-    with pytest.raises(HetgymError, match="new_bytes: must be 1 ... 23 after a prompt of 10"):
+    with pytest.raises(HetgymError, match=r"new_bytes: must be 1 \.\.\. 23 after a prompt of 10"):
         record_tiny(trained.model, texts, prompt_bytes=10, new_bytes=24)
 
 

@@ -9,7 +9,7 @@ from .trace import RoutingTrace
 
 
 def tiny_trace() -> RoutingTrace:
-    """Returns the routing of a tiny language model that was really trained: 96 requests of 64 + 64 bytes.
+    """Returns the routing of a tiny language model that was really trained: 100 requests of 64 + 64 bytes.
 
     The model reads bytes: 6 layers of 32 experts, of which a token uses 4. It was trained on a CPU on texts of five
     kinds from Python's standard library, and recorded while it went on with pieces of texts that it had not seen;

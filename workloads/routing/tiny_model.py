@@ -5,6 +5,7 @@ Importing this module imports torch; the package around it does not.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 from collections.abc import Callable, Iterable, Iterator
@@ -26,8 +27,8 @@ NUM_BYTES = 256
 _BALANCE = 0.01
 """Weight of the load-balancing loss, alpha of the Switch transformer (arXiv:2101.03961, section 2.2)."""
 _LEARNING_RATE = 3e-3
-_WARM_UP = 50
-"""Steps over which the learning rate rises."""
+_WARM_UP = 0.05
+"""Share of the steps in which the learning rate rises."""
 _BATCH = 32
 """Texts in one step of training."""
 _MEASURED = 24
@@ -237,7 +238,7 @@ def _train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min((step + 1) / _WARM_UP, 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2),
+        lambda step: min((step + 1) / (_WARM_UP * steps), 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2),
     )
     length = model.settings.context + 1
     for step in range(steps):
@@ -259,7 +260,7 @@ def record_tiny(
     model: TinyModel,
     texts: dict[str, Texts],
     *,
-    requests: int = 96,
+    requests: int = 100,
     prompt_bytes: int = 64,
     new_bytes: int = 65,
     distances: int = 2,
@@ -300,6 +301,12 @@ def record_tiny(
     return recorder.trace(name)
 
 
+def _describe(text: Texts) -> dict[str, Any]:
+    held_out = b"".join(text.held_out)
+    digest = hashlib.sha256(text.training + held_out).hexdigest()
+    return {"training_bytes": len(text.training), "held_out_bytes": len(held_out), "sha256": digest}
+
+
 def _bits_per_byte(model: TinyModel, texts: dict[str, Texts]) -> dict[str, float]:
     """Returns the bits per byte of the texts held out, by kind."""
     bits = {}
@@ -331,7 +338,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def make_tiny_trace(
-    steps: int, seed: int = 0, requests: int = 96, progress: Callable[[int, float], None] | None = None
+    steps: int, seed: int = 0, requests: int = 100, progress: Callable[[int, float], None] | None = None
 ) -> tuple[RoutingTrace, dict[str, Any]]:
     """Trains the model on the texts of this Python's standard library and records it.
 
@@ -365,10 +372,7 @@ def make_tiny_trace(
         "machine": platform.machine(),
         "model": asdict(settings),
         "training_bytes": steps * _BATCH * settings.context,
-        "texts": {
-            kind: {"training": len(text.training), "held_out": sum(map(len, text.held_out))}
-            for kind, text in texts.items()
-        },
+        "texts": {kind: _describe(text) for kind, text in texts.items()},
         "bits_per_byte": {
             "before": training.before,
             "after": training.after,

@@ -21,6 +21,8 @@ _LETTERS = 0x3000
 """Unicode characters that have records, from 0."""
 _LETTERS_A_DOCUMENT = 64
 
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -65,9 +67,15 @@ def _read(library: Path, *patterns: str) -> list[str]:
 
 
 def _docstrings(source: str) -> str:
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, documented))
-    return "".join(f"{text}\n\n" for text in map(ast.get_docstring, nodes) if text)
+    return "".join(f"{text}\n\n" for text in map(ast.get_docstring, _documented(ast.parse(source))) if text)
+
+
+def _documented(node: _Documented) -> Iterator[_Documented]:
+    """Gives a module, class or function and those right below it."""
+    yield node
+    for child in node.body:
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _documented(child)
 
 
 def _listing(source: str) -> str:

@@ -23,7 +23,7 @@ def texts():
 
 @pytest.fixture(scope="module")
 def trained(texts):
-    return train_tiny(texts, steps=60, seed=4, settings=SMALL)
+    return train_tiny(texts, steps=150, seed=4, settings=SMALL)
 
 
 def test_texts_are_of_several_kinds_and_the_ones_held_out_are_not_trained_on(texts):
@@ -46,7 +46,7 @@ def test_training_lowers_the_loss_below_that_of_byte_frequencies(trained):
 def test_the_same_seed_gives_the_same_model_whatever_was_drawn_before(texts, trained):
     torch.manual_seed(9)
     state = torch.random.get_rng_state()
-    twin = train_tiny(texts, steps=60, seed=4, settings=SMALL)
+    twin = train_tiny(texts, steps=150, seed=4, settings=SMALL)
     assert torch.equal(state, torch.random.get_rng_state())
     assert twin.after_of == trained.after_of
     first, second = (
@@ -106,8 +106,8 @@ def test_the_trace_that_comes_along_is_what_its_card_says_and_is_local():
         size["num_experts"],
         size["top_k"],
     )
-    assert trace.num_requests == 96
-    assert trace.num_tokens == 96 * size["context"]
+    assert trace.num_requests == 100
+    assert trace.num_tokens == 100 * size["context"]
     assert card["bits_per_byte"]["after"] < card["bits_per_byte"]["unigram"] / 2
     statistics = trace_statistics(trace)
     assert (statistics["overlap"] > 1.5 * trace.top_k / trace.num_experts).all()

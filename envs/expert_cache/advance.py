@@ -11,10 +11,9 @@ from .reward import reward
 from .rules import WAYS
 from .serving import clear, decide_prefetch, decide_victim, decide_way, is_way, may_prefetch, run_on
 from .state import (
-    EVICT,
     MISS,
+    NO_DECISION,
     PREFETCH,
-    PREFETCH_EVICT,
     Episode,
     World,
     episode_at,
@@ -55,13 +54,14 @@ def _item_of(world: World, episode: Episode, b: int, action: int, num_candidates
 @inner
 def _decide(world: World, episode: Episode, b: int, action: int, num_candidates: int, observes: bool) -> bool:
     """Takes a decision, and returns whether it was allowed; if not, candidate 0 is decided."""
-    status = episode.status[0]
-    if status.kind == MISS:
+    status, kind = episode.status[0], episode.status[0].kind
+    item = -1 if kind == MISS else _item_of(world, episode, b, action, num_candidates, observes)
+    status.kind = NO_DECISION
+    if kind == MISS:
         allowed = 0 <= action < len(WAYS) and is_way(episode, action)
         decide_way(episode, action if allowed else 0)
         return allowed
-    item = _item_of(world, episode, b, action, num_candidates, observes)
-    if status.kind == PREFETCH:
+    if kind == PREFETCH:
         decide_prefetch(episode, max(item, -1))
     else:
         decide_victim(episode, max(item, -1))
@@ -71,12 +71,11 @@ def _decide(world: World, episode: Episode, b: int, action: int, num_candidates:
 @inner
 def _begin(world: World, rows: IntArray) -> None:
     for b in rows:
-        episode = episode_at(world, b)
-        clear(episode)
-        run_on(episode)
+        clear(episode_at(world, b))
         outcome = world.outcome[b]
         outcome.reward, outcome.episode_return, outcome.episode_length = 0.0, 0.0, 0
-        outcome.terminated, outcome.invalid_action, outcome.discount = episode.status[0].is_over, False, 1.0
+        # An episode without decisions ends with its first step.
+        outcome.terminated, outcome.invalid_action, outcome.discount = False, False, 1.0
 
 
 @inner
@@ -87,16 +86,17 @@ def _advance(world: World, rows: IntArray, actions: IntArray, observes: bool) ->
         b, action = rows[position], actions[position]
         episode = episode_at(world, b)
         status, outcome = episode.status[0], world.outcome[b]
-        if action != NOTHING and not status.is_over:
+        takes, allowed = action != NOTHING and not outcome.terminated, action == 0
+        if takes and not status.is_over:
             allowed = _decide(world, episode, b, action, num_candidates, observes)
-            run_on(episode)
+        run_on(episode)
+        if takes:
             outcome.reward = reward(episode)
             outcome.discount = episode.law[0].discount_per_token ** (status.step - status.paid_step)
-            status.paid_step = status.step
-            outcome.invalid_action = not allowed
-            outcome.terminated = status.is_over
+            outcome.invalid_action, outcome.terminated = not allowed, status.is_over
             outcome.episode_return += outcome.reward
             outcome.episode_length += 1
+            status.paid_step = status.step
         if observes:
             show(world, episode, b)
         noteworthy += outcome.terminated or outcome.invalid_action
@@ -105,7 +105,7 @@ def _advance(world: World, rows: IntArray, actions: IntArray, observes: bool) ->
 
 @handle_kernel
 def begin(handle: Any, rows: IntArray) -> None:
-    """Begins some episodes, and runs them on to their first decisions.
+    """Begins some episodes; `advance` runs them on to their first decisions.
 
     Args:
         handle: Of a `World`, whose status says what they play.

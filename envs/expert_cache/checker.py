@@ -14,14 +14,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .reference import Entry, Event, Item, PlainRules, speeds
+from .reference import Entry, Event, Item, PlainRules, ideal_seconds, speeds
 from .timeline import COLUMNS, WHATS
 
 TOLERANCE = 1e-9
 """Relative: sums in another order may differ in the last bits."""
-
-COMPUTED = {"hit", "hit-low", "late", "load", "load-low", "cpu", "skip"}
-"""What serves an entry."""
 
 
 def violations(
@@ -194,7 +191,9 @@ class _Walk:
         self.decisions = self.prefetches = 0
         self.charged = self.carried_late = False
 
-        self.counts = dict.fromkeys(("entries", "hits", "late", "misses", "uploads", "prefetches", "used"), 0)
+        self.counts = dict.fromkeys(
+            ("entries", "hits", "late", "misses", "on_cpu", "skipped", "at_low", "uploads", "prefetches", "used"), 0
+        )
         self.bytes_moved = self.stall = self.lost = 0.0
         self.lengths: list[float] = []
 
@@ -235,7 +234,6 @@ class _Walk:
             (handlers.get((row.lane, row.what)) or of_lanes[row.lane])(row)
         if self.is_open or self.at + 1 < len(self.events):
             self.faults.append(f"the timeline ends in or after event {self.at}, of {len(self.events)}")
-        self.expect_settled("the end", self.time)
 
     def fault(self, row: Row, text: str) -> None:
         self.faults.append(f"{row} {text}")
@@ -298,8 +296,7 @@ class _Walk:
             self.fault(row, f"ends before item {self.loading.item} is computed")
         self.expect(row, "begins at", row.begin, self.time)
         self.expect(row, "ends at", row.end, max(self.device_free, self.cpu_free, self.start, self.now))
-        ideal = sum(self.items[entry.item].device_seconds(entry.tokens, low=False) for entry in event.entries)
-        self.stall += row.end - self.start - ideal
+        self.stall += row.end - self.start - ideal_seconds(event, self.items)
         self.lengths.append(row.end - row.begin)
         self.time, self.is_open = row.end, False
         self.pinned, self.ends = set(), {}
@@ -340,6 +337,9 @@ class _Walk:
         self.counts["entries"] += 1
         kind = {"hit": "hits", "hit-low": "hits", "late": "late"}.get(row.what, "misses")
         self.counts[kind] += 1
+        self.counts["on_cpu"] += row.what == "cpu"
+        self.counts["skipped"] += row.what == "skip"
+        self.counts["at_low"] += row.what.endswith("-low")
         return entry
 
     def lose_precision(self, entry: Entry, price: float) -> None:
@@ -500,6 +500,7 @@ class _Walk:
     def issue(self, item: int, size: float) -> float:
         """Returns the seconds of a load, and lets the item enter the host."""
         rules = self.rules
+        self.counts["uploads"] += 1
         self.bytes_moved += size
         if item in self.host:
             return rules.latency + size / rules.bandwidth
@@ -512,12 +513,12 @@ class _Walk:
 
     # The link
 
-    def expect_settled(self, where: object, time: float) -> None:
+    def expect_settled(self, row: Row, time: float) -> None:
         """Checks that no chunk could have begun before a time."""
         if self.queue:
             begin = max(self.link_free, self.queue[0].ready)
             if begin < time - self.slack:
-                self.faults.append(f"{where}: the next chunk of item {self.queue[0].item} could begin at {begin}")
+                self.fault(row, f"goes before a chunk of item {self.queue[0].item}, which could begin at {begin}")
 
     def expect_demand_first(self, row: Row, time: float) -> None:
         if self.last_chunk > time + self.slack:
@@ -545,7 +546,6 @@ class _Walk:
         self.expect(row, "begins at", row.begin, max(self.link_free, self.now, slot))
         self.expect(row, "takes", row.end - row.begin, self.issue(row.item, size))
         self.link_free = row.end
-        self.counts["uploads"] += 1
         self.loading = _Loading(row.item, low, row.end, row.buffer)
         if row.buffer < 0:
             self.take_place(_Place(row.item, size, low, arrival=row.end, begin=row.begin))
@@ -601,7 +601,6 @@ class _Walk:
         place = self.places[row.item]
         if math.isinf(place.begin):
             place.begin = row.begin
-            self.counts["uploads"] += 1
         queued.chunks -= chunks
         if queued.chunks == 0:
             self.queue.remove(queued)
@@ -613,7 +612,8 @@ class _Walk:
         """Returns what may be prefetched now."""
         following = self.events[self.at + 1 : self.at + 1 + self.rules.prefetch_distance]
         layers = {event.layer for event in following}
-        if "prefetch" not in self.rules.decisions or len(self.queue) >= self.rules.queue_limit:
+        standing = sum(self.is_in_flight(item) for item in self.places)
+        if "prefetch" not in self.rules.decisions or standing >= self.rules.queue_limit:
             return set()
         numbers = [item for item in range(len(self.items)) if item // self.rules.num_experts in layers]
         return {item for item in numbers if item not in self.places and self.leaves_enough(item)}
@@ -658,9 +658,7 @@ class _Walk:
         return {
             "stall": self.stall,
             "hit_rate": counts["hits"] / entries,
-            "late": counts["late"] / entries,
-            "misses": counts["misses"] / entries,
-            "uploads": counts["uploads"],
+            **{name: counts[name] for name in ("late", "misses", "on_cpu", "skipped", "at_low", "uploads")},
             "bytes_moved": self.bytes_moved,
             "prefetch_precision": counts["used"] / prefetches if prefetches else math.nan,
             "precision_loss": self.lost / max(1, len(played)),

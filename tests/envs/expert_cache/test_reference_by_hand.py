@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from hetgym.envs.expert_cache.checker import violations
-from hetgym.envs.expert_cache.reference import Choice, Entry, Event, Item, PlainRules, Run, events_of
+from hetgym.envs.expert_cache.reference import (
+    Choice,
+    Entry,
+    Event,
+    Item,
+    PlainRules,
+    Run,
+    events_of,
+    ideal_step_seconds,
+)
 from hetgym.workloads.routing import DECODE, PREFILL, RoutingTrace
 
 ITEM = Item(high_bytes=1, low_bytes=0.5, floor_high=0.5, floor_low=0.25, cpu_floor=0.75)
@@ -76,7 +85,7 @@ CASES = [
         # Four tokens in 6 s.
         metrics=(
             ("hit_rate", 1 / 4),
-            ("misses", 3 / 4),
+            ("misses", 3),
             ("late", 0),
             ("uploads", 3),
             ("bytes_moved", 3),
@@ -190,7 +199,7 @@ CASES = [
         items=TWO_LAYERS,
         choices=((2, (NONE, 2, 3)),),
         stalls=(1, 0.5),
-        metrics=(("late", 1 / 2), ("prefetch_precision", 1), ("uploads", 2), ("bytes_moved", 2)),
+        metrics=(("late", 1), ("prefetch_precision", 1), ("uploads", 2), ("bytes_moved", 2)),
     ),
     Case(
         "a demand goes between two chunks of a prefetch, which goes on after it, and is a hit in the end",
@@ -253,7 +262,16 @@ CASES = [
         ),
         # 1.5 s at a time where the device would take 1.5; a hit takes half as long as it should.
         stalls=(0, 0.75, -0.25),
-        metrics=(("precision_loss", (0.75 + 0.25 + 0.25) / 3), ("misses", 4 / 5), ("bytes_moved", 0.5)),
+        metrics=(
+            ("precision_loss", (0.75 + 0.25 + 0.25) / 3), ("on_cpu", 2), ("skipped", 1), ("at_low", 2), ("misses", 4),
+            ("bytes_moved", 0.5),
+        ),
+            ("on_cpu", 2),
+            ("skipped", 1),
+            ("at_low", 2),
+            ("misses", 4),
+            ("bytes_moved", 0.5),
+        ),
     ),
     Case(
         "the early router lets a load go beside the dense part, and what arrived by then is a hit",
@@ -388,7 +406,7 @@ CASES = [
         ),
         choices=((2, (NONE, 1, 2, 3)), (1, (NONE, 1, 3))),
         stalls=(1, 0.5),
-        metrics=(("prefetch_precision", 1), ("hit_rate", 1 / 3), ("late", 1 / 3)),
+        metrics=(("prefetch_precision", 1), ("hit_rate", 1 / 3), ("late", 1)),
     ),
 ]
 
@@ -433,11 +451,11 @@ def test_rewards_are_stalls_in_passes_and_prices() -> None:
     case = replace(case, rules=replace(case.rules, discount_per_token=0.5))
     run = Run(case.numbered(), case.items, case.rules)
     unit = (1.5 + 0.5 + 0.5) / 3
-    assert run.mean_ideal_time() == unit
+    assert ideal_step_seconds(case.numbered(), case.items) == unit
     rewards, discounts = [], []
     for choice, _ in case.choices:
         run.decide(choice)
-        rewards.append(run.reward())
+        rewards.append(run.reward(unit))
         discounts.append(run.discount())
     assert rewards == pytest.approx([0, 0, -0.75, -0.25 - 0.25 - (0.75 - 0.25) / unit])
     assert discounts == [1, 1, 0.5, 0.5]

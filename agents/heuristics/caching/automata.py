@@ -16,7 +16,7 @@ and for LFU-DA and LeCaR, which pass the ranks between an item's old one and its
 | ``clock`` | the oldest that was not used since the hand passed it; one bit | Corbató 1968, MIT Project MAC, MAC-M-384 |
 | ``sieve`` | the same with a hand that moves through a queue that keeps its order | Zhang et al., NSDI 2024 |
 | ``s3-fifo`` | from a small queue for new items or a main one with second chances | doi:10.1145/3600006.3613147 |
-| ``lfu`` | the item of fewest uses since it was inserted, the least recently used of equals | doi:10.1145/321623.321632 |
+| ``lfu`` | the item of fewest uses since it was inserted, the least recently used of equals | In-Cache-LFU, Breslau et al. 1999, doi:10.1109/INFCOM.1999.749260 |
 | ``lfu-da`` | the item of least uses + age of the pool at its last use | Arlitt et al. 2000, doi:10.1145/346000.346003 |
 | ``2q`` | the oldest of the new items, or the least recently used of those that came back | VLDB 1994 |
 | ``slru`` | the least recently used that was used once only, then of the others | doi:10.1109/2.268884 |
@@ -28,6 +28,7 @@ and for LFU-DA and LeCaR, which pass the ranks between an item's old one and its
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....compilation import inner
 from ....workloads.counter_random import substream
@@ -81,7 +82,7 @@ ALGORITHMS = ("fifo", "lru", "clock", "sieve", "s3-fifo", "2q", "slru", "arc", "
 FIFO, LRU, CLOCK, SIEVE, S3_FIFO, TWO_Q, SLRU, ARC, LFU, LFU_DA, LECAR, RANDOM = range(len(ALGORITHMS))
 
 
-def room_for(algorithm: str, num_rows: int, num_items: int, capacity: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Cache:
+def room_for(algorithm: str, num_rows: int, num_items: int, capacity: NDArray[np.int64]) -> Cache:
     """Returns room for what an algorithm remembers of B episodes, not cleared.
 
     Args:

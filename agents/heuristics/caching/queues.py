@@ -179,9 +179,7 @@ def arc_victim(cache: Cache, pool: int, incoming: int, evictable: Flags) -> int:
     state = cache.pools[pool]
     first, second = state.lists + FIRST, state.lists + SECOND
     held = cache.entries[first].size
-    takes_first = held > state.target or (
-        held == state.target and cache.entries[incoming].place == -SECOND_GHOSTS
-    )
+    takes_first = held > state.target or (held == state.target and cache.entries[incoming].place == -SECOND_GHOSTS)
     return oldest_of_two(cache, first if takes_first else second, second if takes_first else first, evictable)
 
 

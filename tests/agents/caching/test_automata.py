@@ -69,9 +69,7 @@ class Both:
         for pool in range(POOLS):
             draws = iter(range(10**9))
             plain = plain_algorithms.PLAIN.get(algorithm)
-            self.plain.append(
-                plain and plain(capacity, lambda pool=pool, draws=draws: draw(SEED, pool, next(draws)))
-            )
+            self.plain.append(plain and plain(capacity, lambda pool=pool, draws=draws: draw(SEED, pool, next(draws))))
         self.capacity = capacity
 
     def evict(self, item):

@@ -7,18 +7,18 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .agents import describe_policies, make_policy
+from .cli_output import progress, write_csv
+from .cli_trace import TraceCommand
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
 from .errors import HetgymError
 from .evaluate import evaluate, find_worst_case, play, summarise
@@ -29,8 +29,6 @@ from .hardware_models import list_platforms, load_platform
 from .train.settings import TrainSettings, parse_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pandas as pd
 
 What = Literal["scenarios", "policies", "platforms", "environments"]
@@ -90,6 +88,7 @@ Command = (
     Annotated[ListCommand, tyro.conf.subcommand("list")]
     | Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
+    | Annotated[TraceCommand, tyro.conf.subcommand("trace")]
 )
 
 
@@ -108,6 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
             _list(command)
         elif isinstance(command, TrainSettings):
             _train(command)
+        elif isinstance(command, TraceCommand):
+            command.run()
         else:
             _evaluate(command)
     except HetgymError as error:
@@ -136,7 +137,7 @@ def _list(command: ListCommand) -> None:
 def _train(settings: TrainSettings) -> None:
     from .train import train
 
-    with _progress("training", settings.steps) as (bar, task):
+    with progress("training", settings.steps) as (bar, task):
 
         def show(steps: int, results: dict[str, float]) -> None:
             latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
@@ -158,7 +159,7 @@ def _evaluate(command: EvaluateCommand) -> None:
     if command.output:
         raise HetgymError("output: is for --adversarial, which finds what is written")
     policies = command.policies.split(",") if command.policies else list(scenario.baselines)
-    with _progress("evaluating", len(policies) * command.episodes) as (bar, task):
+    with progress("evaluating", len(policies) * command.episodes) as (bar, task):
         table = evaluate(
             scenario,
             [name.strip() for name in policies],
@@ -170,7 +171,7 @@ def _evaluate(command: EvaluateCommand) -> None:
     metric = command.metric or scenario.metric
     summary = summarise(table, metric, command.reference)
     if command.csv:
-        _write_csv(table, command.csv)
+        write_csv(table, command.csv)
     if command.gantt:
         _draw(command, scenario, command.gantt_policy or str(table["policy"][0]))
     if command.json:
@@ -192,7 +193,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
         raise HetgymError("policies: --adversarial names the two that play; leave it out")
     if command.output:
         check_scenario_path(command.output)
-    with _progress("searching", command.iterations) as (bar, task):
+    with progress("searching", command.iterations) as (bar, task):
         found = find_worst_case(
             scenario,
             policy,
@@ -206,7 +207,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
     if command.output:
         found.save(command.output)
     if command.csv:
-        _write_csv(found.history, command.csv)
+        write_csv(found.history, command.csv)
     if command.gantt:
         save_figure(found.figure(), command.gantt)
     if command.json:
@@ -242,16 +243,6 @@ def _draw(command: EvaluateCommand, scenario: Scenario, policy: str) -> None:
     save_figure(simulator.figure(0), command.gantt)
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(partial, index=False)
-        partial.replace(path)
-    except OSError as error:
-        raise HetgymError(f"{path}: cannot write this table: {error.strerror}") from error
-
-
 def _print_summary(command: EvaluateCommand, metric: str, summary: pd.DataFrame) -> None:
     reference = command.reference or default_reference(summary["policy"].to_list())
     table = Table(
@@ -274,17 +265,3 @@ def _print_summary(command: EvaluateCommand, metric: str, summary: pd.DataFrame)
             f"{row['microseconds']:.1f}",
         )
     Console().print(table)
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[tuple[Progress, Any]]:
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[latest]}"),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield bar, bar.add_task(what, total=total, latest="")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import reprlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,31 @@ def read_text(path: Path, what: str) -> str:
         raise HetgymError(f"{str(path)!r}: cannot read this {what}: {error}") from error
 
 
+@contextmanager
+def replacing(path: Path, what: str) -> Iterator[Path]:
+    """Gives a path to write to, in a folder that is made if need be; the file then replaces another atomically.
+
+    Args:
+        path: The file to replace.
+        what: What the file is, for the message.
+
+    Raises:
+        HetgymError: If the file cannot be written.
+    """
+    partial = Path(f"{path}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise HetgymError(f"{path}: cannot write this {what}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL character in the path
+        raise HetgymError(f"{str(path)!r}: cannot write this {what}: {error}") from error
+    finally:
+        with suppress(OSError, ValueError):
+            partial.unlink()
+
+
 def write_text(path: Path, text: str, what: str) -> None:
     """Writes a file as UTF-8 text, in a folder that is made if need be. It is replaced atomically.
 
@@ -50,15 +76,8 @@ def write_text(path: Path, text: str, what: str) -> None:
     Raises:
         HetgymError: If the file cannot be written.
     """
-    partial = Path(f"{path}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, what) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise HetgymError(f"{path}: cannot write this {what}: {error.strerror}") from error
 
 
 def read_yaml(path: Path, what: str) -> Any:

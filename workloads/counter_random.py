@@ -48,3 +48,20 @@ def random_integer(stream: np.uint64, index: int, count: int) -> int:
 def substream(stream: np.uint64, index: int) -> np.uint64:
     """Returns the key of one of the streams within a stream."""
     return _mix(stream ^ (np.uint64(index) * _INCREMENT + _MIX_1))
+
+
+@inner
+def random_normals(stream: np.uint64, index: int) -> tuple[float, float]:
+    """Returns two independent standard normal numbers, made from the stream's numbers at an index and the next.
+
+    Source: Box and Muller 1958, doi:10.1214/aoms/1177706645.
+    """
+    radius = np.sqrt(-2.0 * np.log(random_uniform(stream, index)))
+    angle = 2.0 * np.pi * random_uniform(stream, index + 1)
+    return float(radius * np.cos(angle)), float(radius * np.sin(angle))
+
+
+@inner
+def random_normal(stream: np.uint64, index: int) -> float:
+    """Returns the first of the `random_normals` at an index."""
+    return random_normals(stream, index)[0]

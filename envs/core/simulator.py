@@ -102,6 +102,7 @@ OUTCOME = np.dtype(
         ("reward", np.float64),
         ("terminated", np.bool_),
         ("invalid_action", np.bool_),  # a masked action was asked for, the lowest-index allowed one done
+        ("discount", np.float64),  # of what follows; 1 but where a family discounts by time
         ("episode_return", np.float64),  # sum of rewards since the episode began
         ("episode_length", np.int64),  # decisions since the episode began
     ],
@@ -138,6 +139,7 @@ class Simulator(ABC):
         self.seeds = np.zeros(num_envs, np.int64)
         self.episodes = np.zeros(num_envs, np.int64)
         self.outcome = np.zeros(num_envs, OUTCOME)
+        self.outcome["discount"] = 1.0
         self.buffers: tuple[Arrays, Arrays] = (self._buffer(), self._buffer())
         self._current = 0
         self._begun = False

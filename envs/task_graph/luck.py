@@ -10,7 +10,7 @@ import numpy as np
 
 from ...compilation import inner, kernel
 from ...hardware_models import Platform
-from ...workloads.counter_random import random_stream, random_uniform, substream
+from ...workloads.counter_random import random_normal, random_stream, random_uniform, substream
 from ...workloads.task_graph import FloatArray, IntArray
 from .instance import Records
 
@@ -96,13 +96,6 @@ EXPOSURE = np.dtype([("is_noisy", np.bool_), ("factor", np.float64)], align=True
 
 
 @inner
-def _normal(stream: np.uint64, index: int) -> float:
-    """Returns a standard normal number (Box and Muller 1958, doi:10.1214/aoms/1177706645) from numbers i and i + 1."""
-    radius = np.sqrt(-2.0 * np.log(random_uniform(stream, index)))
-    return float(radius * np.cos(2.0 * np.pi * random_uniform(stream, index + 1)))
-
-
-@inner
 def _exponential(stream: np.uint64, index: int, mean: float) -> float:
     return float(-mean * np.log(random_uniform(stream, index)))
 
@@ -113,7 +106,7 @@ def _gamma(stream: np.uint64, first: int, shape: float) -> float:
     d = (shape if shape >= 1.0 else shape + 1.0) - 1.0 / 3.0
     value = d
     for attempt in range(84):
-        x = _normal(stream, first + 3 * attempt)
+        x = random_normal(stream, first + 3 * attempt)
         v = (1.0 + x / np.sqrt(9.0 * d)) ** 3
         if v > 0.0 and np.log(random_uniform(stream, first + 3 * attempt + 2)) < 0.5 * x * x + d - d * v + d * np.log(
             v
@@ -128,7 +121,7 @@ def _gamma(stream: np.uint64, first: int, shape: float) -> float:
 @inner
 def _truncated_normal(stream: np.uint64, first: int, sigma: float, floor: float) -> float:
     for attempt in range(126):
-        value = 1.0 + sigma * _normal(stream, first + 2 * attempt)
+        value = 1.0 + sigma * random_normal(stream, first + 2 * attempt)
         if value >= floor:
             return float(value)
     return max(1.0, floor)
@@ -138,7 +131,7 @@ def _truncated_normal(stream: np.uint64, first: int, sigma: float, floor: float)
 def _noise_factor(law: Records, stream: np.uint64, first: int) -> float:
     sigma = law[0].noise_sigma
     if law[0].noise == 1:
-        return float(np.exp(sigma * _normal(stream, first) - 0.5 * sigma * sigma))
+        return float(np.exp(sigma * random_normal(stream, first) - 0.5 * sigma * sigma))
     if law[0].noise == 2:
         return float(_gamma(stream, first, sigma**-2) * sigma * sigma)
     if law[0].noise == 3:
@@ -175,7 +168,7 @@ def draw_device_factors(law: Records, exposure: Records, seed: int, episode: int
     for device in range(out.size):
         out[device] = exposure[device].factor
         if sigma > 0.0:
-            out[device] *= np.exp(sigma * _normal(stream, 2 * device) - 0.5 * sigma * sigma)
+            out[device] *= np.exp(sigma * random_normal(stream, 2 * device) - 0.5 * sigma * sigma)
 
 
 @inner

@@ -1,0 +1,1 @@
+"""Expert caching: what stays in fast memory, what is fetched early, at what precision."""

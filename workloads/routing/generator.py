@@ -1,0 +1,527 @@
+"""Synthetic routing: traces with the locality of published models, every number a function of what it is for.
+
+The logit of an expert for a token is a bias that its request keeps, plus a state that wanders from token to token, plus
+fresh noise; a token uses the k experts of the largest logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ...compilation import inner, kernel
+from ...errors import HetgymError, one_line, read_yaml
+from ..counter_random import random_integer, random_normal, random_normals, random_stream, substream
+from ..moe_models import load_moe_model
+from ..task_graph import FloatArray, IntArray
+from .trace import DECODE, PREFILL, RoutingTrace
+
+MOST_ROWS = 100_000_000
+"""Traces of more rows are not generated at once."""
+
+_FITTED = Path(__file__).parent / "laws.yaml"
+_BIAS, _TOPIC, _TOPIC_BIAS, _TOKENS, _PREDICTIONS, _PROMPT_LENGTH, _OUTPUT_LENGTH = range(200, 207)
+_CALIBRATION = 207
+_CALIBRATION_LOGITS = 500_000
+_RECALL_TOLERANCE = 1e-4
+
+_Deviation = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)]
+_Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Length = Annotated[int, Field(ge=0, le=10_000_000)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RoutingLaw(_Frozen):
+    """How a model's tokens choose their experts.
+
+    In a layer of locality g, the logit of an expert for a request's token t is
+
+        g sigma_prompt b + g sigma_ar a[t] + n[t],    a[t] = rho a[t - 1] + sqrt(1 - rho^2) z[t]
+
+    where b (drawn once a request), a[0], z and n are standard normal, independent for each layer and expert. The token
+    uses the k experts of the largest logits; its scores are the softmax over these.
+
+    Attributes:
+        model: What it imitates.
+        num_layers: L, layers with experts.
+        num_experts: E, experts in each layer.
+        top_k: k, experts that a token uses in each layer.
+        sigma_prompt: Standard deviation of the bias that a request keeps.
+        sigma_ar: Standard deviation of the state that wanders.
+        rho: What is left of that state at the next token.
+        first_layer: Locality g of the first layer; that of the layers in the middle is 1.
+        last_layer: Locality g of the last layer.
+        edge_layers: Layers in which the distance to 1 falls to 1/e.
+        topics: How many there are; each request has one.
+        topic_share: Share of the bias's variance that the requests of a topic have in common.
+        recall: Of the k experts that a token will use in the next layer, the share among the k that are predicted,
+            on average; None: nothing is predicted.
+        recall_decay: For each further layer ahead, what is left of the recall above that of chance.
+        prediction_distance: D, layers ahead for which experts are predicted.
+        prediction_width: m, experts predicted for each; None: k.
+    """
+
+    model: str = "synthetic"
+    num_layers: Annotated[int, Field(ge=1, le=10_000)]
+    num_experts: Annotated[int, Field(ge=1, le=32_767)]
+    top_k: Annotated[int, Field(ge=1, le=256)]
+    sigma_prompt: _Deviation = 0.0
+    sigma_ar: _Deviation = 0.0
+    rho: _Fraction = 0.0
+    first_layer: _Fraction = 1.0
+    last_layer: _Fraction = 1.0
+    edge_layers: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    topics: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
+    topic_share: _Fraction = 0.0
+    recall: _Fraction | None = None
+    recall_decay: _Fraction = 0.9
+    prediction_distance: Annotated[int, Field(ge=1, le=64)] = 1
+    prediction_width: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RoutingLaw:
+        for field in ("top_k", "prediction_width"):
+            if (getattr(self, field) or 1) > self.num_experts:
+                raise ValueError(
+                    f"{field}: must be at most num_experts, {self.num_experts} (given: {getattr(self, field)})"
+                )
+        if self.recall is not None and self.recall < self.chance:
+            raise ValueError(
+                f"recall: must be at least that of chance, k / E = {self.chance:.3g} (given: {self.recall})"
+            )
+        return self
+
+    @property
+    def chance(self) -> float:
+        """The recall of a prediction that knows nothing."""
+        return self.top_k / self.num_experts
+
+    @property
+    def locality(self) -> FloatArray:
+        """The g of each layer, float64 (L,)."""
+        layer = np.arange(self.num_layers)
+        from_first = 1.0 - (1.0 - self.first_layer) * np.exp(-layer / self.edge_layers)
+        from_last = 1.0 - (1.0 - self.last_layer) * np.exp(-layer[::-1] / self.edge_layers)
+        product: FloatArray = from_first * from_last
+        return product
+
+    @property
+    def prediction_noise(self) -> FloatArray:
+        """Standard deviation of what is added to a layer's logits to predict them, float64 (L, D); (L, 0) where not."""
+        if self.recall is None:
+            return np.empty((self.num_layers, 0))
+        deviation = np.sqrt(1.0 + self.locality**2 * (self.sigma_prompt**2 + self.sigma_ar**2))
+        above = (self.recall - self.chance) * self.recall_decay ** np.arange(self.prediction_distance)
+        noise = [relative_noise(self.num_experts, self.top_k, self.chance + float(each)) for each in above]
+        return np.outer(deviation, noise)
+
+
+class DrawnLength(_Frozen):
+    """Lognormal lengths.
+
+    Attributes:
+        mean: Tokens on average, before rounding and the limits.
+        sigma: Standard deviation of the logarithm.
+        most: No length is greater; none is less than 1.
+    """
+
+    mean: Annotated[float, Field(ge=1, le=10_000_000, allow_inf_nan=False)]
+    sigma: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+    most: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000_000
+
+
+class _Requests(_Frozen):
+    """The arguments of `generate_trace` that are not the law's."""
+
+    requests: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    prompt_tokens: _Length | DrawnLength
+    output_tokens: _Length | DrawnLength
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    first_request: Annotated[int, Field(ge=0, lt=2**62)]
+
+
+@cache
+def _fitted() -> dict[str, dict[str, float]]:
+    content: dict[str, dict[str, float]] = read_yaml(_FITTED, "file of routing laws")
+    return content
+
+
+def routing_law(model: str, **settings: Any) -> RoutingLaw:
+    """Returns the fitted law of a published model.
+
+    Args:
+        model: A name from `list_moe_models`.
+        settings: Attributes of `RoutingLaw` that are to differ.
+
+    Raises:
+        HetgymError: If there is no such model, or a setting is out of its range.
+    """
+    shape = load_moe_model(model)
+    fitted = _fitted().get(shape.name)
+    if fitted is None:
+        raise HetgymError(f"model {shape.name!r} has no fitted law of routing: give a RoutingLaw")
+    known = {"num_layers": shape.moe_layers, "num_experts": shape.experts, "top_k": shape.top_k}
+    return _law({"model": shape.name, **known, **fitted, **settings})
+
+
+def _law(settings: dict[str, Any]) -> RoutingLaw:
+    try:
+        return RoutingLaw.model_validate(settings)
+    except ValidationError as error:
+        raise one_line(error, "law of routing") from error
+
+
+def generate_trace(
+    model: str | RoutingLaw,
+    requests: int = 8,
+    prompt_tokens: int | DrawnLength = 64,
+    output_tokens: int | DrawnLength = 128,
+    seed: int = 0,
+    first_request: int = 0,
+    **settings: Any,
+) -> RoutingTrace:
+    """Returns the routing of some requests. That of a request depends on the seed, its number and the law alone.
+
+    Args:
+        model: A name from `list_moe_models`, or a law.
+        requests: How many.
+        prompt_tokens: Tokens of each prompt.
+        output_tokens: Tokens that are decoded for each; all lie on one line with the prompt's, whose state goes on.
+        seed: Of all chance.
+        first_request: Number of the first.
+        settings: Attributes of `RoutingLaw` that are to differ.
+
+    Raises:
+        HetgymError: If an argument is out of its range, or the trace would have more than `MOST_ROWS` rows.
+    """
+    law = routing_law(model, **settings) if isinstance(model, str) else _law({**model.model_dump(), **settings})
+    try:
+        given = _Requests(
+            requests=requests,
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+            seed=seed,
+            first_request=first_request,
+        )
+    except ValidationError as error:
+        raise one_line(error, "generate_trace") from error
+    if given.requests * law.num_layers > MOST_ROWS:
+        raise _too_long(given.requests * law.num_layers)
+    prompts = _lengths(given.prompt_tokens, given, _PROMPT_LENGTH)
+    outputs = _lengths(given.output_tokens, given, _OUTPUT_LENGTH)
+    if not (prompts + outputs).all():
+        raise HetgymError("generate_trace: prompt_tokens and output_tokens are both 0; a request needs a token")
+    rows = int((prompts + outputs).sum()) * law.num_layers
+    if rows > MOST_ROWS:
+        raise _too_long(rows)
+    return _trace(law, given, prompts, outputs, rows)
+
+
+def _too_long(rows: int) -> HetgymError:
+    return HetgymError(f"generate_trace: the trace would have {rows:,} rows or more; at most {MOST_ROWS:,} are right")
+
+
+def _lengths(length: int | DrawnLength, given: _Requests, purpose: int) -> IntArray:
+    if isinstance(length, int):
+        return np.full(given.requests, length, np.int64)
+    normals = np.empty(given.requests)
+    for i in range(given.requests):
+        normals[i] = _request_normal(given.seed, given.first_request + i, purpose)
+    drawn = length.mean * np.exp(length.sigma * normals - 0.5 * length.sigma**2)
+    return np.clip(np.rint(drawn), 1, length.most).astype(np.int64)
+
+
+def _trace(law: RoutingLaw, given: _Requests, prompts: IntArray, outputs: IntArray, rows: int) -> RoutingTrace:
+    num_layers, top_k, noise = law.num_layers, law.top_k, law.prediction_noise
+    width = (law.prediction_width or top_k) if noise.size else 0
+    experts = np.empty((rows, top_k), np.int16)
+    scores = np.empty((rows, top_k), np.float32)
+    predicted = np.full((rows, noise.shape[1], width), -1, np.int16)
+    room, locality = np.empty((5, law.num_experts)), law.locality
+    end = 0
+    for i, tokens in enumerate(prompts + outputs):
+        begin, end = end, end + tokens * num_layers
+        _draw_request(
+            given.seed, given.first_request + i, law.sigma_prompt, law.sigma_ar, law.rho, law.topics, law.topic_share,
+            locality, noise, room,
+            experts[begin:end].reshape(tokens, num_layers, top_k),
+            scores[begin:end].reshape(tokens, num_layers, top_k),
+            predicted[begin:end].reshape(tokens, num_layers, *predicted.shape[1:]),
+        )  # fmt: skip
+    # Requests alternate between the two phases.
+    lengths = np.stack((prompts, outputs), axis=1).ravel()
+    request = np.repeat(given.first_request + np.arange(given.requests), prompts + outputs)
+    phase = np.repeat(np.tile(np.array((PREFILL, DECODE), np.int8), given.requests), lengths)
+    step = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return RoutingTrace(
+        model=law.model,
+        num_layers=num_layers,
+        num_experts=law.num_experts,
+        top_k=top_k,
+        request=np.repeat(request, num_layers),
+        phase=np.repeat(phase, num_layers),
+        step=np.repeat(step.astype(np.int32), num_layers),
+        layer=np.tile(np.arange(num_layers, dtype=np.int16), len(request)),
+        experts=experts,
+        scores=scores,
+        predicted=predicted if width else None,
+    )
+
+
+def latent_logits(
+    law: RoutingLaw, seed: int, request: int, tokens: int, layers: Sequence[int] | None = None, ahead: int = 0
+) -> NDArray[np.float32]:
+    """Returns what an oracle expects of the logits that sees bias and state, but neither fresh noise nor the future.
+
+    Entry (t, i, e) is the mean of expert e's logit in layer ``layers[i]`` for token t + ``ahead``, given bias and state
+    at token t: g (sigma_prompt b + rho^ahead sigma_ar a[t]). The logit is normal with this mean and the deviation
+    that `latent_deviation` gives.
+
+    Args:
+        law: The trace's.
+        seed: The trace's.
+        request: Its number.
+        tokens: Entries are for tokens 0 ... ``tokens`` - 1, those of the prompt first.
+        layers: Which layers; all by default.
+        ahead: Tokens ahead.
+
+    Returns:
+        float32 (tokens, layers, E).
+
+    Raises:
+        HetgymError: If there is no such layer, or a number is negative.
+    """
+    chosen = _chosen_layers(law, layers)
+    for name, value in (("request", request), ("tokens", tokens), ("ahead", ahead)):
+        if value < 0:
+            raise HetgymError(f"latent_logits: {name} must not be negative (given: {value})")
+    means = np.empty((tokens, len(chosen), law.num_experts), np.float32)
+    _draw_latent(
+        seed, request, law.sigma_prompt, law.sigma_ar * law.rho**ahead, law.rho, law.topics, law.topic_share,
+        law.locality, chosen, np.empty((3, law.num_experts)), means,
+    )  # fmt: skip
+    return means
+
+
+def latent_deviation(law: RoutingLaw, layers: Sequence[int] | None = None, ahead: int = 0) -> FloatArray:
+    """Returns the standard deviation of logits around `latent_logits`, float64 (layers,).
+
+    Args:
+        law: The trace's.
+        layers: Which layers; all by default.
+        ahead: Tokens ahead.
+
+    Raises:
+        HetgymError: If there is no such layer, or `ahead` is negative.
+    """
+    if ahead < 0:
+        raise HetgymError(f"latent_deviation: ahead must not be negative (given: {ahead})")
+    wandering = law.locality[_chosen_layers(law, layers)] ** 2 * law.sigma_ar**2 * (1.0 - law.rho ** (2 * ahead))
+    deviation: FloatArray = np.sqrt(1.0 + wandering)
+    return deviation
+
+
+def _chosen_layers(law: RoutingLaw, layers: Sequence[int] | None) -> IntArray:
+    chosen = np.array(range(law.num_layers) if layers is None else layers, np.int64)
+    for layer in chosen:
+        if not 0 <= layer < law.num_layers:
+            raise HetgymError(f"layers: must be among 0 ... {law.num_layers - 1} (given: {layer})")
+    return chosen
+
+
+@lru_cache(maxsize=256)
+def relative_noise(num_experts: int, top_k: int, recall: float) -> float:
+    """Returns how noisy predicted logits have to be for a recall: noise over the standard deviation of the logits.
+
+    The logits of a layer are independent normal numbers of one deviation (bias, state and fresh noise in one), whatever
+    the law, so that the recall depends on E, k and this ratio alone. It falls as the ratio rises; the ratio is found
+    by bisection on some thousand drawn tokens.
+
+    Args:
+        num_experts: E.
+        top_k: k.
+        recall: Wanted, above k / E; at k / E and below, the ratio is the greatest that is tried.
+    """
+    samples = max(_CALIBRATION_LOGITS // num_experts, 100)
+    normals = np.empty(2 * samples * num_experts)
+    _fill_normals(normals)
+    logits, noise = normals.reshape(2, samples, num_experts)
+    used = _is_among_largest(logits, top_k)
+    low, high = 0.0, 1.0e3
+    if recall >= 1.0:
+        return low
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        found = float((used & _is_among_largest(logits + middle * noise, top_k)).sum()) / (samples * top_k)
+        if abs(found - recall) < _RECALL_TOLERANCE:
+            return middle
+        low, high = (middle, high) if found > recall else (low, middle)
+    return high
+
+
+def _is_among_largest(logits: FloatArray, count: int) -> NDArray[np.bool_]:
+    smallest = np.partition(logits, -count, axis=1)[:, -count]
+    among: NDArray[np.bool_] = logits >= smallest[:, None]
+    return among
+
+
+@kernel
+def _fill_normals(out: FloatArray) -> None:
+    stream = random_stream(0, 0, _CALIBRATION)
+    for i in range(out.size):
+        out[i] = random_normal(stream, 2 * i)
+
+
+@kernel
+def _request_normal(seed: int, request: int, purpose: int) -> float:
+    return random_normal(random_stream(seed, request, purpose), 0)
+
+
+@inner
+def _draw_bias(
+    seed: int, request: int, layer: int, topics: int, topic_share: float, deviation: float, bias: FloatArray
+) -> None:
+    """Writes the bias of a request for a layer's experts, (E,)."""
+    topic = random_integer(random_stream(seed, request, _TOPIC), 0, topics)
+    own = substream(random_stream(seed, request, _BIAS), layer)
+    common = substream(random_stream(seed, topic, _TOPIC_BIAS), layer)
+    for expert in range(bias.size):
+        number = np.sqrt(1.0 - topic_share) * random_normal(own, 2 * expert)
+        if topic_share > 0.0:
+            number += np.sqrt(topic_share) * random_normal(common, 2 * expert)
+        bias[expert] = deviation * number
+
+
+@inner
+def _advance(stream: np.uint64, token: int, rho: float, state: FloatArray, noise: FloatArray) -> None:
+    """Brings the state of a layer's experts from the token before to this one, and draws its fresh noise, (E,)."""
+    kept = rho if token > 0 else 0.0
+    fresh = np.sqrt(1.0 - kept * kept)
+    if token == 0:
+        state[:] = 0.0
+    for expert in range(state.size):
+        step, noise[expert] = random_normals(stream, 2 * (token * state.size + expert))
+        state[expert] = kept * state[expert] + fresh * step
+
+
+@inner
+def _take_largest(logits: FloatArray, values: FloatArray, experts: NDArray[np.int16]) -> None:
+    """Writes the experts of the largest logits in descending order, ties by index, and these logits."""
+    filled = 0
+    for expert in range(logits.size):
+        logit = logits[expert]
+        if filled < experts.size:
+            position = filled
+            filled += 1
+        elif logit > values[filled - 1]:
+            position = filled - 1
+        else:
+            continue
+        while position > 0 and logit > values[position - 1]:
+            values[position] = values[position - 1]
+            experts[position] = experts[position - 1]
+            position -= 1
+        values[position] = logit
+        experts[position] = expert
+
+
+@inner
+def _softmax(logits: FloatArray, scores: NDArray[np.float32]) -> None:
+    """Writes the scores of descending logits."""
+    total = 0.0
+    for i in range(scores.size):
+        total += np.exp(logits[i] - logits[0])
+    for i in range(scores.size):
+        scores[i] = np.exp(logits[i] - logits[0]) / total
+
+
+@kernel
+def _draw_request(
+    seed: int,
+    request: int,
+    sigma_prompt: float,
+    sigma_ar: float,
+    rho: float,
+    topics: int,
+    topic_share: float,
+    locality: FloatArray,
+    prediction_noise: FloatArray,
+    room: FloatArray,
+    experts: NDArray[np.int16],
+    scores: NDArray[np.float32],
+    predicted: NDArray[np.int16],
+) -> None:
+    """Writes a request's routing.
+
+    Args:
+        seed: Of all chance.
+        request: Its number.
+        sigma_prompt: As in `RoutingLaw`.
+        sigma_ar: As in `RoutingLaw`.
+        rho: As in `RoutingLaw`.
+        topics: As in `RoutingLaw`.
+        topic_share: As in `RoutingLaw`.
+        locality: (L,).
+        prediction_noise: (L, D).
+        room: (5, E), to work in.
+        experts: (T, L, k); a result, as the next two.
+        scores: (T, L, k).
+        predicted: (T, L, D, m), where entries stay as they are for layers that there are not.
+    """
+    bias, state, noise, logits, values = room[0], room[1], room[2], room[3], room[4]
+    num_experts = bias.size
+    even = num_experts + num_experts % 2
+    for layer in range(locality.size):
+        _draw_bias(seed, request, layer, topics, topic_share, locality[layer] * sigma_prompt, bias)
+        stream = substream(random_stream(seed, request, _TOKENS), layer)
+        doubts = substream(random_stream(seed, request, _PREDICTIONS), layer)
+        wandering = locality[layer] * sigma_ar
+        for token in range(experts.shape[0]):
+            _advance(stream, token, rho, state, noise)
+            for expert in range(num_experts):
+                logits[expert] = bias[expert] + wandering * state[expert] + noise[expert]
+            _take_largest(logits, values, experts[token, layer])
+            _softmax(values, scores[token, layer])
+            for distance in range(1, min(prediction_noise.shape[1], layer) + 1):
+                doubt, deviation = substream(doubts, distance), prediction_noise[layer, distance - 1]
+                for expert in range(0, num_experts, 2):
+                    one, other = random_normals(doubt, token * even + expert)
+                    noise[expert] = logits[expert] + deviation * one
+                    if expert + 1 < num_experts:
+                        noise[expert + 1] = logits[expert + 1] + deviation * other
+                _take_largest(noise, values, predicted[token, layer - distance, distance - 1])
+
+
+@kernel
+def _draw_latent(
+    seed: int,
+    request: int,
+    sigma_prompt: float,
+    sigma_ar: float,
+    rho: float,
+    topics: int,
+    topic_share: float,
+    locality: FloatArray,
+    layers: IntArray,
+    room: FloatArray,
+    means: NDArray[np.float32],
+) -> None:
+    """Writes bias plus state, (T, layers, E); the arguments are those of `_draw_request`, with room (3, E)."""
+    bias, state, noise = room[0], room[1], room[2]
+    for i in range(layers.size):
+        layer = layers[i]
+        _draw_bias(seed, request, layer, topics, topic_share, locality[layer] * sigma_prompt, bias)
+        stream = substream(random_stream(seed, request, _TOKENS), layer)
+        for token in range(means.shape[0]):
+            _advance(stream, token, rho, state, noise)
+            for expert in range(bias.size):
+                means[token, i, expert] = bias[expert] + locality[layer] * sigma_ar * state[expert]

@@ -70,7 +70,7 @@ def clear(episode: Episode) -> None:
         place = episode.places[item]
         place.state, place.is_low, place.is_unused_prefetch, place.in_host = ABSENT, False, False, False
         place.event, place.wave, place.step, place.loaded, place.prompt, place.count = -1, -1, -1, -1, -1, 0
-        place.score, place.history, place.free_at = 0.0, np.uint64(0), 0.0
+        place.uses, place.score, place.history, place.free_at = 0, 0.0, np.uint64(0), 0.0
     for pool in range(law.num_pools):
         end = law.num_items + pool
         episode.places[end].next = episode.places[end].previous = end
@@ -157,6 +157,7 @@ def _count_use(episode: Episode, item: int, weight: float) -> None:
     if place.prompt != status.prompt:
         place.prompt, place.count = status.prompt, 0
     place.count += 1
+    place.uses += 1
     place.step, place.event = status.step, status.event
 
 

@@ -43,7 +43,7 @@ FAMILIES = {
     "Qwen2Moe": {"num_experts": EXPERTS, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
     "Qwen3Moe": {"num_experts": EXPERTS, "moe_intermediate_size": 16, "head_dim": 16},
     "Olmoe": {"num_experts": EXPERTS},
-    "DeepseekV2": LATENT | {"topk_method": "group_limited_greedy"},
+    "DeepseekV2": LATENT | {"topk_method": "group_limited_greedy", "topk_group": 1},
     "DeepseekV3": LATENT,
     "Phimoe": {"num_local_experts": EXPERTS},
     "GraniteMoe": {"num_local_experts": EXPERTS},

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 for _id, _faces in {
     "hetgym/TaskGraphPlan-v0": "hetgym.envs.task_graph.env:TaskGraphPlan",
     "hetgym/TaskGraphDispatch-v0": "hetgym.envs.task_graph.env:TaskGraphDispatch",
+    "hetgym/ExpertCache-v0": "hetgym.envs.expert_cache.env:ExpertCache",
 }.items():
     if _id not in gymnasium.registry:
         gymnasium.register(_id, entry_point=f"{_faces}Env", vector_entry_point=f"{_faces}VectorEnv")

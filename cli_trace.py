@@ -81,11 +81,13 @@ class StatsCommand:
             f"{summary['overlap_floor']:.3f}; SRP of all layers as one group: {_number(summary['srp_pooled'])}; "
             f"segments of {summary['segment']} tokens, cache of {summary['cache_experts']} experts",
         )
-        table.add_column("layer", footer="mean", justify="right")
-        for name in layers:
-            heading = _HEADINGS.get(str(name)) or str(name).replace("predicted_recall_", "predicted +")
-            table.add_column(heading, footer=_number(summary[str(name)]), justify="right", no_wrap=True)
-        for layer, row in layers.iterrows():
+        table.add_column("layer", footer="mean", justify="right", min_width=5)
+        shown = [name for name in _HEADINGS if name in layers]
+        for name in shown:
+            heading = _HEADINGS[name]
+            width = max(5, *map(len, heading.split()))
+            table.add_column(heading, footer=_number(summary[name]), justify="right", min_width=width)
+        for layer, row in layers[shown].iterrows():
             table.add_row(str(layer), *(_number(value) for value in row))
         return table
 
@@ -96,9 +98,11 @@ _HEADINGS = {
     "overlap": "overlap",
     "entropy": "entropy",
     "entropy_per_prompt": "in prompt",
-    "recall_at_k": "recall@k",
-    "recall_at_2k": "recall@2k",
+    "recall_at_k": "recall @k",
+    "recall_at_2k": "recall @2k",
+    "predicted_recall_1": "ahead +1",
 }
+"""What is printed, in 80 columns; JSON and CSV also have what is predicted for layers farther ahead."""
 
 
 def _number(value: float | None) -> str:

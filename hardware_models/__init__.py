@@ -10,12 +10,14 @@ from .costs import (
     static_dynamic_energy,
     transfer_time,
 )
+from .hierarchy import MemoryHierarchy, memory_hierarchy
 from .platform import Device, Link, Memory, OperatingPoint, Platform, list_platforms, load_platform
 
 __all__ = [
     "Device",
     "Link",
     "Memory",
+    "MemoryHierarchy",
     "OperatingPoint",
     "Platform",
     "busy_idle_energy",
@@ -24,6 +26,7 @@ __all__ = [
     "list_platforms",
     "load_platform",
     "measured_time",
+    "memory_hierarchy",
     "operation_time",
     "roofline_time",
     "static_dynamic_energy",

@@ -4,6 +4,7 @@ from .canonical import CANONICAL_GRAPHS
 from .generators import CanonicalGraph, GraphFile, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
 from .graph_file import load_task_graph, save_task_graph
 from .language_models import MoELayer, NpuPrefill, moe_layer, npu_prefill
+from .moe_models import MoEModel, list_moe_models, load_moe_model
 from .pipelines import Pipeline, bubble_fraction, pipeline
 from .soc import SocJob, soc_jobs
 from .spark import SparkJobs, spark_jobs
@@ -35,6 +36,7 @@ __all__ = [
     "GraphFile",
     "GraphSource",
     "MoELayer",
+    "MoEModel",
     "NpuPrefill",
     "Pipeline",
     "RandomGraphs",
@@ -50,6 +52,8 @@ __all__ = [
     "fork_join",
     "gaussian_elimination",
     "join_jobs",
+    "list_moe_models",
+    "load_moe_model",
     "load_task_graph",
     "lu",
     "moe_layer",

@@ -1,16 +1,36 @@
-"""Mixture-of-experts models: their published shapes, and what follows from them."""
+"""Mixture-of-experts models: their published shapes, and what it costs to serve them on a platform."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import one_line, read_yaml, unknown_name
+from ..errors import HetgymError, one_line, read_yaml, unknown_name
+from ..hardware_models import Device, MemoryHierarchy, Platform, memory_hierarchy, operation_time, transfer_time
+from ..hardware_models.hierarchy import SIXTEEN_BITS
+from .task_graph import FloatArray
+
+PARAMETER_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
+"""Bytes of a weight by precision, without scales."""
+
+SCALE_BYTES = 2.0
+"""Of the scale that a group of weights shares."""
+
+WEIGHT_ERROR = {"fp32": 0.0, "fp16": 0.0, "bf16": 0.0, "fp8": 0.027, "int8": 0.0065, "int4": 0.11}
+"""Root mean square error of normal weights by precision, relative to the weights; 0 where it is negligible.
+
+For integers of b bits, weights are rounded to steps of which 2^b - 1 lie between minus and plus the largest of a group
+of 128, which is about 2.85 deviations: 2 x 2.85 / (2^b - 1) / sqrt(12). For fp8, to three bits of mantissa."""
 
 _PUBLISHED = Path(__file__).parent / "moe-models.yaml"
+_ACTIVATION_BYTES = 2.0
 
 _Size = Annotated[int, Field(ge=1, le=10_000_000)]
 _Count = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -100,6 +120,97 @@ class MoEModel(_Frozen):
         """L, layers with experts."""
         return self.layers - self.dense_layers
 
+    @property
+    def expert_parameters(self) -> int:
+        """Of one routed expert: 3 h i."""
+        return 3 * self.hidden * self.intermediate
+
+    @property
+    def attention_parameters(self) -> int:
+        """Of a layer's attention, without norms and biases, which count nowhere here."""
+        shape, hidden = self.attention, self.hidden
+        output = shape.heads * shape.head_size * hidden
+        if shape.kv_heads is not None:
+            return (shape.heads + 2 * shape.kv_heads) * shape.head_size * hidden + output
+        queries = shape.heads * (shape.head_size + shape.rope_size)
+        width = shape.query_latent or 0
+        query = hidden * width + width * queries if width else hidden * queries
+        latent = shape.kv_latent or 0
+        return query + hidden * (latent + shape.rope_size) + 2 * latent * shape.heads * shape.head_size + output
+
+    @property
+    def router_parameters(self) -> int:
+        """Of a layer's router: h E."""
+        return self.hidden * self.experts
+
+    @property
+    def shared_parameters(self) -> int:
+        """Of a layer's shared experts."""
+        return 3 * self.hidden * self.shared_intermediate * self.shared_experts
+
+    @property
+    def dense_ffn_parameters(self) -> int:
+        """Of the feed-forward network of a layer without experts."""
+        return 3 * self.hidden * self.dense_intermediate
+
+    @property
+    def output_parameters(self) -> int:
+        """Of the output layer, and as many again of the embedding."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def dense_parameters(self) -> int:
+        """Of everything that is not a routed expert."""
+        return (
+            self.layers * self.attention_parameters
+            + self.moe_layers * (self.router_parameters + self.shared_parameters)
+            + self.dense_layers * self.dense_ffn_parameters
+            + 2 * self.output_parameters
+        )
+
+    @property
+    def total_parameters(self) -> int:
+        """Of the whole model."""
+        return self.dense_parameters + self.moe_layers * self.experts * self.expert_parameters
+
+    @property
+    def active_parameters(self) -> int:
+        """That a token uses, the embedding's included."""
+        return self.dense_parameters + self.moe_layers * self.top_k * self.expert_parameters
+
+    @property
+    def kept_numbers(self) -> int:
+        """Numbers that a layer's attention keeps of a token: keys and values, or the latent and the rotated part."""
+        shape = self.attention
+        if shape.kv_heads is not None:
+            return 2 * shape.kv_heads * shape.head_size
+        return (shape.kv_latent or 0) + shape.rope_size
+
+    @property
+    def pair_flop(self) -> int:
+        """FLOP of a layer's attention for a token and a position that it looks at: two products.
+
+        With a latent the heads work on what is kept, as the matrices that would expand it are applied to the token's
+        queries and result instead (DeepSeek-AI 2024, arXiv:2405.04434, section 2.1.2).
+        """
+        shape = self.attention
+        if shape.kv_heads is not None:
+            return 4 * shape.heads * shape.head_size
+        latent = shape.kv_latent or 0
+        return 2 * shape.heads * (2 * latent + shape.rope_size)
+
+    def expert_bytes(self, precision: str = "fp16", scale_group: int | None = None) -> float:
+        """Returns the bytes of one routed expert.
+
+        Args:
+            precision: A key of `PARAMETER_BYTES`.
+            scale_group: So many weights share a scale of 2 bytes; None: scales are not counted.
+
+        Raises:
+            HetgymError: If there is no such precision, or the group is not positive.
+        """
+        return self.expert_parameters * _weight_bytes(precision, scale_group)
+
 
 @cache
 def _published() -> dict[str, dict[str, Any]]:
@@ -134,3 +245,184 @@ def load_moe_model(name_or_path: str | Path) -> MoEModel:
         return MoEModel.model_validate(content)
     except ValidationError as error:
         raise one_line(error, str(path)) from error
+
+
+def _weight_bytes(precision: str, scale_group: int | None) -> float:
+    if precision not in PARAMETER_BYTES:
+        raise unknown_name("precision", precision, list(PARAMETER_BYTES))
+    if scale_group is None:
+        return PARAMETER_BYTES[precision]
+    if scale_group < 1:
+        raise HetgymError(f"scale_group: must be at least 1 weight (given: {scale_group})")
+    return PARAMETER_BYTES[precision] + SCALE_BYTES / scale_group
+
+
+@dataclass(frozen=True)
+class ServingCosts:
+    """What a model's experts and the rest of it cost on a platform.
+
+    The accelerator computes at 16 bits whatever the precision of the weights, which it reads from its fast memory. An
+    expert with n tokens takes ``max(floor, n * slope)`` there; the floor is the reading of its weights.
+
+    Attributes:
+        model: Which.
+        device: The accelerator.
+        precision: At which it computes.
+        high_bytes: Bytes of an expert at high precision.
+        low_bytes: Bytes of an expert at low precision.
+        device_floor_high: Least time of an expert of high precision on the accelerator, s.
+        device_floor_low: Least time of an expert of low precision on the accelerator, s.
+        device_slope: Its time per token where there are many, s.
+        cpu_floor: Least time of an expert of high precision on the processor, s; inf where there is none.
+        cpu_slope: Its time per token there where there are many, s; inf where there is none.
+        link_bandwidth: From the slow memory to the fast one, byte/s.
+        link_latency: Of a load from there, s.
+        ssd_bandwidth: From storage to the slow memory, byte/s; inf where there is no storage.
+        ssd_latency: Of a load from there, s; 0 where there is no storage.
+        device_memory: Bytes of the fast memory.
+        dense_bytes: Bytes of the weights that always stay in it: all but the routed experts, at 16 bits.
+        low_price: Lost quality where a token's expert of score 1 is computed at low precision.
+        skip_price: Lost quality where it is left out.
+    """
+
+    model: MoEModel
+    device: Device
+    precision: str
+    high_bytes: float
+    low_bytes: float
+    device_floor_high: float
+    device_floor_low: float
+    device_slope: float
+    cpu_floor: float
+    cpu_slope: float
+    link_bandwidth: float
+    link_latency: float
+    ssd_bandwidth: float
+    ssd_latency: float
+    device_memory: float
+    dense_bytes: float
+    low_price: float
+    skip_price: float
+
+    def dense_seconds(self, tokens: ArrayLike, context: ArrayLike, pairs: ArrayLike | None = None) -> FloatArray:
+        """Returns the time of what is not a routed expert in a layer of a step, s, float64, of the arguments' shape.
+
+        That is attention, router and shared experts of a layer with experts, and an equal share, 1 / L, of all that a
+        step does besides: the layers without experts, and the output layer, which a request's last token alone
+        passes, so that it takes the reading of its weights.
+
+        Args:
+            tokens: That the step processes.
+            context: Positions whose keys and values are read, over all requests.
+            pairs: A token with a position that it looks at, how many; by default ``context``, which is right where
+                each request has one token in the step. A prompt of n tokens has n (n + 1) / 2.
+
+        Raises:
+            HetgymError: If a number is negative.
+        """
+        model = self.model
+        tokens, context = np.asarray(tokens, np.float64), np.asarray(context, np.float64)
+        looks = context if pairs is None else np.asarray(pairs, np.float64)
+        layers_each = model.layers / model.moe_layers
+        with_experts = self._products(
+            model.attention_parameters + model.router_parameters + model.shared_parameters, tokens
+        )
+        without = self._products(model.attention_parameters + model.dense_ffn_parameters, tokens)
+        attention = operation_time(
+            self.device, "attention", self.precision, model.pair_flop * looks,
+            _ACTIVATION_BYTES * model.kept_numbers * context,
+        )  # fmt: skip
+        output = self._products(model.output_parameters, np.zeros_like(tokens))
+        rest = model.dense_layers * without + output
+        return with_experts + layers_each * attention + rest / model.moe_layers
+
+    def _products(self, parameters: int, tokens: FloatArray) -> FloatArray:
+        """Returns the time of products of tokens with weights at 16 bits, s."""
+        num_bytes = np.full_like(tokens, _ACTIVATION_BYTES * parameters)
+        return operation_time(self.device, "matmul", self.precision, 2.0 * parameters * tokens, num_bytes)
+
+
+def serving_costs(
+    model: MoEModel,
+    platform: Platform,
+    high: str = "fp16",
+    low: str = "int4",
+    *,
+    scale_group: int | None = None,
+    low_price: float | None = None,
+    skip_price: float = 1.0,
+) -> ServingCosts:
+    """Returns what a model costs on a platform, by the roofline model.
+
+    `memory_hierarchy` says which device, memories and links serve it. The processor computes from the slow memory, at
+    16 bits if it has a rate for that, else at 32.
+
+    Prices are in units of the environment's reward: the ideal time of a token's pass. There is no measured exchange
+    rate between lost quality and lost time, so the defaults are a convention: that leaving out an expert of score 1
+    weighs as much as the time of one token, and that low precision costs that in proportion to the relative error of
+    the expert's weights (`WEIGHT_ERROR`), which is 1 where it is left out.
+
+    Args:
+        model: Which.
+        platform: Where.
+        high: Precision of experts: a key of `PARAMETER_BYTES`.
+        low: The other precision at which they may be loaded.
+        scale_group: As in `MoEModel.expert_bytes`, for integer weights.
+        low_price: As in `ServingCosts`; by default as said above.
+        skip_price: As in `ServingCosts`.
+
+    Raises:
+        HetgymError: If there is no such precision, ``low`` takes more bytes than ``high``, a price is negative, or the
+            platform cannot serve a model.
+    """
+    low_bytes, high_bytes = (
+        model.expert_bytes(precision, scale_group if precision.startswith("int") else None) for precision in (low, high)
+    )
+    if low_bytes > high_bytes:
+        raise HetgymError(f"low: must not take more bytes than high, {high!r} (given: {low!r})")
+    if low_price is None:
+        low_price = skip_price * max(WEIGHT_ERROR[low] - WEIGHT_ERROR[high], 0.0)
+    for name, price in (("low_price", low_price), ("skip_price", skip_price)):
+        if not 0 <= price < math.inf:
+            raise HetgymError(f"{name}: must be finite and not negative (given: {price})")
+    parts = memory_hierarchy(platform)
+    device, flop = parts.accelerator, 2.0 * model.expert_parameters
+    precision = sixteen_bits(device)
+    cpu_floor, cpu_slope = _processor_seconds(parts, flop, high_bytes)
+    return ServingCosts(
+        model=model,
+        device=device,
+        precision=precision,
+        high_bytes=high_bytes,
+        low_bytes=low_bytes,
+        device_floor_high=float(operation_time(device, "matmul", precision, 0.0, high_bytes)),
+        device_floor_low=float(operation_time(device, "matmul", precision, 0.0, low_bytes)),
+        device_slope=float(operation_time(device, "matmul", precision, flop, 0.0)),
+        cpu_floor=cpu_floor,
+        cpu_slope=cpu_slope,
+        link_bandwidth=parts.bandwidth,
+        link_latency=parts.latency,
+        ssd_bandwidth=parts.storage_bandwidth,
+        ssd_latency=parts.storage_latency,
+        device_memory=parts.fast.capacity,
+        dense_bytes=_ACTIVATION_BYTES * model.dense_parameters,
+        low_price=low_price,
+        skip_price=skip_price,
+    )
+
+
+def sixteen_bits(device: Device) -> str:
+    """Returns the precision of 16 bits at which a device is fastest; fp32 if it has a rate for neither."""
+    known = [precision for precision in SIXTEEN_BITS if precision in device.peak_flops]
+    return max(known, key=lambda precision: device.peak_flops[precision], default="fp32")
+
+
+def _processor_seconds(parts: MemoryHierarchy, flop: float, num_bytes: float) -> tuple[float, float]:
+    """Returns floor and slope of an expert on the processor, s."""
+    processor = parts.processor
+    if processor is None:
+        return math.inf, math.inf
+    precision = sixteen_bits(processor)
+    reading = float(operation_time(processor, "matmul", precision, 0.0, num_bytes))
+    fetching = transfer_time(num_bytes, parts.processor_link)
+    return max(reading, fetching), float(operation_time(processor, "matmul", precision, flop, 0.0))

@@ -13,7 +13,7 @@ from ..core.simulator import CLIP, Feature, ObservationSchema
 from .link import seconds_to_load, size_of
 from .rules import CPU, LOAD_LOW, SKIP, WAYS
 from .serving import BITS, device_seconds, is_way, layer_ahead, may_prefetch
-from .state import EVICT, MISS, PREFETCH, PREFETCH_EVICT, Episode, View, World, is_evictable
+from .state import EVICT, MISS, PREFETCH, PREFETCH_EVICT, Episode, World, is_evictable
 
 SCHEMA = ObservationSchema(
     candidates=(
@@ -61,13 +61,13 @@ SCHEMA = ObservationSchema(
 _NUM_CANDIDATE_FEATURES, _NUM_CONTEXT_FEATURES = len(SCHEMA.candidates), len(SCHEMA.context)
 
 
-def num_candidates(window: int) -> int:
+def num_candidates(shown: int) -> int:
     """Returns A: the default, and so many victims or targets, or the other ways to serve a miss.
 
     Args:
-        window: How many victims and targets are shown.
+        shown: How many victims and targets are shown.
     """
-    return max(window + 1, len(WAYS))
+    return max(shown + 1, len(WAYS))
 
 
 @inner

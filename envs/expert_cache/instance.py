@@ -246,7 +246,7 @@ def _fill(
             for member in range(first_member[step], first_member[step + 1]):
                 for token in range(member_tokens[member]):
                     row = member_row[member] + token * num_layers + layer
-                    before = np.float32(0.0)
+                    before = 0.0
                     for rank in range(top_k):
                         expert = experts[row, rank]
                         score = scores[row, rank] if scores.size else np.float32(1.0 / top_k)

@@ -7,7 +7,18 @@ import math
 import numpy as np
 
 from ...compilation import inner, rare
-from .state import CHUNK, IN_FLIGHT, LATE, LINK, RESIDENT, Episode, note, pool_of
+from .state import (
+    CHUNK,
+    DEMAND,
+    DEMAND_LOW,
+    IN_FLIGHT,
+    LATE_REST,
+    QUEUED_PREFETCH,
+    RESIDENT,
+    Episode,
+    note,
+    pool_of,
+)
 
 
 @inner
@@ -67,16 +78,32 @@ def _settle(episode: Episode, until: float) -> None:
     status, queue = episode.status[0], episode.queue
     while status.queue_length > 0:
         head = queue[0]
+        if head.chunks == 0:
+            if head.ready > until:
+                return
+            _arrive(episode, head.item)
+            leave_queue(episode, 0)
+            continue
         begin = max(status.link_free, head.ready)
         if begin >= until:
             return
         chunks = min(head.chunks, max(1, math.ceil((until - begin) / head.chunk_seconds)))
         status.link_free = begin + chunks * head.chunk_seconds
+        _note_chunks(episode, begin, chunks)
         head.chunks -= chunks
-        note(episode, LINK, CHUNK, head.item, begin, status.link_free, 0, False, -1)
         if head.chunks == 0:
-            _arrive(episode, head.item)
-            leave_queue(episode, 0)
+            head.ready = status.link_free
+
+
+@inner
+def _note_chunks(episode: Episode, begin: float, chunks: int) -> None:
+    """Writes the next chunks of the queue's head into the log."""
+    head = episode.queue[0]
+    if episode.log.size:
+        for chunk in range(chunks):
+            start = begin + chunk * head.chunk_seconds
+            end = begin + (chunk + 1) * head.chunk_seconds
+            note(episode, CHUNK, head.item, start, end, head.chunk_bytes, -1)
 
 
 @inner
@@ -103,8 +130,9 @@ def prefetch(episode: Episode, item: int) -> None:
     seconds, size = issue(episode, item, False), size_of(episode, item, False)
     chunks = 1 if law.chunk == 0 else -(-size // law.chunk)
     entry = episode.queue[status.queue_length]
-    entry.item, entry.chunks, entry.chunk_seconds = item, chunks, seconds / chunks
+    entry.item, entry.chunks, entry.chunk_seconds, entry.chunk_bytes = item, chunks, seconds / chunks, size / chunks
     entry.ready = max(status.now, status.room_at)
+    note(episode, QUEUED_PREFETCH, item, status.now, entry.ready, size, -1)
     status.queue_length += 1
     episode.places[item].state = IN_FLIGHT
     episode.pools[pool_of(episode, item)].in_flight += size
@@ -114,22 +142,25 @@ def prefetch(episode: Episode, item: int) -> None:
 def finish_late(episode: Episode, position: int) -> float:
     """Gives the lane to a prefetch for which an event waits, and returns when it arrives."""
     status, entry = episode.status[0], episode.queue[position]
-    begin = max(status.link_free, entry.ready)
-    status.link_free = begin + entry.chunks * entry.chunk_seconds
-    note(episode, LINK, LATE, entry.item, begin, status.link_free, 0, False, -1)
-    _arrive(episode, entry.item)
+    item, arrival = entry.item, entry.ready
+    if entry.chunks > 0:
+        begin = max(status.link_free, entry.ready)
+        arrival = status.link_free = begin + entry.chunks * entry.chunk_seconds
+        note(episode, LATE_REST, item, begin, arrival, entry.chunks * entry.chunk_bytes, -1)
+    _arrive(episode, item)
     leave_queue(episode, position)
-    return float(status.link_free)
+    return float(arrival)
 
 
 @inner
-def demand(episode: Episode, item: int, is_low: bool, begin: float, what: int, buffer: int) -> float:
+def demand(episode: Episode, item: int, is_low: bool, begin: float, buffer: int) -> float:
     """Loads an item in one piece, from a time on, and returns when it arrives."""
     status = episode.status[0]
     seconds = issue(episode, item, is_low)
     begin = max(begin, status.link_free)
     status.link_free = begin + seconds
-    note(episode, LINK, what, item, begin, status.link_free, size_of(episode, item, is_low), is_low, buffer)
+    interval = DEMAND_LOW if is_low else DEMAND
+    note(episode, interval, item, begin, status.link_free, size_of(episode, item, is_low), buffer)
     return float(status.link_free)
 
 

@@ -89,6 +89,12 @@ class Items:
         """N."""
         return self.num_layers * self.num_experts
 
+    def equals(self, other: Items) -> bool:
+        """Whether other items are the same."""
+        return (self.num_layers, self.num_experts) == (other.num_layers, other.num_experts) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("kinds", "kind", "capacity")
+        )
+
     @property
     def largest(self) -> NDArray[np.int64]:
         """Bytes at high precision of the largest item of each pool, int64 (pools,)."""
@@ -117,7 +123,7 @@ class Rules:
         skip_price: Of leaving one out.
         discount_per_token: Of what follows a token.
         host_capacity: Bytes; None where the host holds everything.
-        window: Victims, and targets of prefetches, that are shown.
+        shown: Victims, and targets of prefetches, that agents see.
     """
 
     decisions: tuple[Decision, ...] = ("evict",)
@@ -136,7 +142,7 @@ class Rules:
     skip_price: float = 0.0
     discount_per_token: float = 1.0
     host_capacity: int | None = None
-    window: int = 16
+    shown: int = 32
 
     def law(self, items: Items, top_k: int) -> NDArray[np.void]:
         """Returns the rules as kernels read them, (1,) of `LAW`."""

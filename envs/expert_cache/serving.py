@@ -20,21 +20,25 @@ from .link import (
 from .rules import CPU, LOAD, LOAD_LOW, SKIP
 from .state import (
     ABSENT,
-    BYPASS,
-    COMPUTE,
-    DEMAND,
+    DECISION_COST,
+    DECODED,
     DENSE,
-    DEVICE,
+    EVENT_COST,
     EVICT,
-    EVICTION,
+    HIT,
     IN_FLIGHT,
-    LOSS,
+    LATE,
+    LOADED,
+    LOST_TO_DEMAND,
+    LOST_TO_PREFETCH,
     MISS,
     NO_DECISION,
+    ON_CPU,
     PREFETCH,
     PREFETCH_EVICT,
-    PROCESSOR,
+    PREFILLED,
     RESIDENT,
+    SKIPPED,
     Episode,
     append,
     note,
@@ -135,7 +139,9 @@ def evict(episode: Episode, item: int) -> None:
     episode.pools[pool].num_resident -= 1
     status.room_at = max(status.room_at, place.free_at)
     status.evictions += 1
-    note(episode, EVICTION, LOSS, item, max(status.now, place.free_at), max(status.now, place.free_at), 0, place.is_low, -1)
+    interval = LOST_TO_DEMAND if status.stage == MAKE_ROOM else LOST_TO_PREFETCH
+    free_at = max(status.now, place.free_at)
+    note(episode, interval, item, status.now, free_at, size_of(episode, item, place.is_low), -1)
 
 
 @inner
@@ -155,13 +161,15 @@ def _count_use(episode: Episode, item: int, weight: float) -> None:
 
 
 @inner
-def _schedule(episode: Episode, item: int, tokens: int, is_low: bool, arrival: float, buffer: int) -> None:
+def _schedule(
+    episode: Episode, interval: int, item: int, tokens: int, is_low: bool, arrival: float, buffer: int
+) -> None:
     """Lets the device compute an entry."""
     status = episode.status[0]
     begin = max(status.device_free, arrival)
     status.device_free = begin + device_seconds(episode, item, tokens, is_low)
     episode.places[item].free_at = status.device_free
-    note(episode, DEVICE, COMPUTE, item, begin, status.device_free, 0, is_low, buffer)
+    note(episode, interval + is_low, item, begin, status.device_free, 0.0, buffer)
 
 
 @inner
@@ -187,9 +195,11 @@ def begin_event(episode: Episode) -> None:
     status.start = status.end + event.dense
     known = status.end if law.early_router else status.start
     if event.dense > 0.0:
-        note(episode, DEVICE, DENSE, -1, status.end, status.start, 0, False, -1)
+        note(episode, DENSE, -1, status.end, status.start, 0.0, -1)
     settle(episode, known)
     status.now = known + law.event_time
+    if law.event_time > 0.0:
+        note(episode, EVENT_COST, -1, known, status.now, 0.0, -1)
     status.wave += 1
     status.num_pinned = status.num_scheduled = 0
     status.device_free = max(status.now, status.start)
@@ -201,7 +211,7 @@ def begin_event(episode: Episode) -> None:
         if place.state == RESIDENT:
             status.hits += 1
             _welcome(episode, entry.item)
-            _schedule(episode, entry.item, entry.tokens, place.is_low, 0.0, -1)
+            _schedule(episode, HIT, entry.item, entry.tokens, place.is_low, 0.0, -1)
             _price_low(episode, x, place.is_low)
             _count_use(episode, entry.item, entry.weight)
         elif place.state == IN_FLIGHT:
@@ -243,7 +253,7 @@ def _serve_late(episode: Episode, first: int, end: int, num_late: int) -> None:
         item = episode.queue[position].item
         if episode.places[item].event == status.event:
             arrival = finish_late(episode, position)
-            _schedule(episode, item, _tokens_of(episode, item, first, end), False, arrival, -1)
+            _schedule(episode, LATE, item, _tokens_of(episode, item, first, end), False, arrival, -1)
             num_late -= 1
         else:
             position += 1
@@ -295,10 +305,11 @@ def serve_elsewhere(episode: Episode, way: int) -> None:
         begin = max(status.cpu_free, max(status.now, status.start))
         status.cpu_free = begin + max(costs.cpu_floor, entry.tokens * costs.cpu_slope)
         status.by_cpu += 1
-        note(episode, PROCESSOR, COMPUTE, entry.item, begin, status.cpu_free, 0, False, -1)
+        note(episode, ON_CPU, entry.item, begin, status.cpu_free, 0.0, -1)
     else:
         status.skipped += 1
         status.price += law.skip_price * entry.weight
+        note(episode, SKIPPED, entry.item, status.now, status.now, 0.0, -1)
     _end_service(episode)
 
 
@@ -345,12 +356,12 @@ def load(episode: Episode) -> None:
         episode.pools[status.pool].num_resident += 1
         _pin(episode, item)
         status.num_scheduled += 1
-        arrival = demand(episode, item, status.is_low, begin, DEMAND, -1)
-        _schedule(episode, item, tokens, status.is_low, arrival, -1)
+        arrival = demand(episode, item, status.is_low, begin, -1)
+        _schedule(episode, LOADED, item, tokens, status.is_low, arrival, -1)
     else:
         buffer = first_buffer(episode)
-        arrival = demand(episode, item, status.is_low, max(status.now, episode.staging[buffer]), BYPASS, buffer)
-        _schedule(episode, item, tokens, status.is_low, arrival, buffer)
+        arrival = demand(episode, item, status.is_low, max(begin, episode.staging[buffer]), buffer)
+        _schedule(episode, LOADED, item, tokens, status.is_low, arrival, buffer)
         episode.staging[buffer] = status.device_free
         status.bypasses += 1
     _price_low(episode, status.entry, status.is_low)
@@ -418,6 +429,7 @@ def end_event(episode: Episode) -> None:
         status.prefill_seconds += status.end - begin
         if event.begins_step:
             status.prefill_tokens += event.tokens
+    note(episode, DECODED if event.is_decode else PREFILLED, -1, begin, status.end, 0.0, -1)
     status.event += 1
     status.stage = BEGIN
     if status.event == status.end_event:
@@ -440,6 +452,7 @@ def run_on(episode: Episode) -> None:
             else:
                 begin_load(episode, False)
         elif status.stage == MAKE_ROOM:
+            settle(episode, status.now)
             if not needs_victim(episode):
                 load(episode)
             elif law.decides_evict:
@@ -447,11 +460,13 @@ def run_on(episode: Episode) -> None:
             else:
                 evict(episode, oldest_evictable(episode, status.pool, 0))
         elif status.stage == CHOOSE_PREFETCH:
+            settle(episode, status.now)
             if _has_target(episode):
                 status.kind = PREFETCH
             else:
                 status.stage = END
         elif status.stage == MAKE_PREFETCH_ROOM:
+            settle(episode, status.now)
             if not needs_victim(episode):
                 commit_prefetch(episode)
             elif law.decides_evict:
@@ -504,7 +519,10 @@ def _has_target(episode: Episode) -> bool:
 @inner
 def charge(episode: Episode) -> None:
     """Charges a decision to the clock."""
-    episode.status[0].now += episode.law[0].decision_time
+    status, cost = episode.status[0], episode.law[0].decision_time
+    if cost > 0.0:
+        note(episode, DECISION_COST, -1, status.now, status.now + cost, 0.0, -1)
+    status.now += cost
 
 
 @inner

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,7 +15,8 @@ from .advance import NOTHING, advance, begin
 from .features import SCHEMA, num_candidates
 from .instance import ENTRY, EVENT, Instance, IntArray
 from .rules import Items, Rules
-from .state import LANES, PURPOSES, State, View, World
+from .state import INTERVALS, State, View, World
+from .timeline import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,14 +30,18 @@ class RoutingSource(Protocol):
     """Where the episodes come from.
 
     Attributes:
-        varies: Whether episodes differ by more than which batches they take of one instance.
+        varies: Whether every episode has routing of its own.
         top_k: Experts that a token uses.
-        batches: Batches that an episode takes of an instance; None for all.
     """
 
-    varies: bool
-    top_k: int
-    batches: int | None
+    @property
+    def varies(self) -> bool: ...  # noqa: D102 (said above)
+
+    @property
+    def top_k(self) -> int: ...  # noqa: D102 (said above)
+
+    def layer_of(self, seed: int, episode: int) -> int | None:
+        """Returns the layer that an episode plays; None for all."""
 
     def instance(self, seed: int, episode: int) -> Instance:
         """Returns the instance of an episode."""
@@ -73,12 +78,15 @@ class ExpertCacheSimulator(Simulator):
             pool: Traces that each environment draws before they come round again.
             logs: Whether the intervals of the timeline are written down.
         """
-        candidates = num_candidates(rules.window)
+        candidates = num_candidates(rules.shown)
         super().__init__(num_envs, observation_space(SCHEMA, candidates, 0, 0), candidates)
         self.items, self.rules, self.logs = items, rules, logs
         self._source = source
-        self._pool = pool if source.varies else 1
-        self._num_drawn = num_envs * pool if source.varies else 1
+        self._pool = pool
+        if source.varies:
+            self._num_drawn = num_envs * pool
+        else:
+            self._num_drawn = items.num_layers if rules.pool == "layer" else 1
         self._num_slots = self._num_drawn + num_envs
         self._instances: dict[int, Instance] = {}
         self._drawn_seed = np.full(self._num_drawn, -1, np.int64)
@@ -149,13 +157,16 @@ class ExpertCacheSimulator(Simulator):
     def _draw(self, row: int) -> None:
         """Makes an environment play what its seed and episode give."""
         seed, episode = int(self.seeds[row]), int(self.episodes[row])
-        slot = row * self._pool + episode % self._pool if self._source.varies else 0
-        wanted = seed if self._source.varies else 0
+        if self._source.varies:
+            episode %= self._pool
+            slot, wanted = row * self._pool + episode, seed
+        else:
+            slot, wanted = self._source.layer_of(seed, episode) or 0, 0
         if self._drawn_seed[slot] != wanted:
-            self._put(slot, self._source.instance(seed, episode % self._pool))
+            self._put(slot, self._source.instance(seed, episode))
             self._drawn_seed[slot] = wanted
         instance = self._instances[slot]
-        self._play(row, slot, instance, self._source.window(instance, seed, episode))
+        self._play(row, slot, instance, self._source.window(instance, seed, int(self.episodes[row])))
 
     def _play(self, row: int, slot: int, instance: Instance, window: tuple[int, int] | None) -> None:
         if window is None:
@@ -203,51 +214,51 @@ class ExpertCacheSimulator(Simulator):
     def metrics(self, rows: IntArray) -> dict[str, NDArray[np.float64]]:
         """Returns what the docstring of the environment lists."""
         status = self.state.status[rows]
-        entries = np.maximum(status["entries"], 1)
+        entries = status["entries"].astype(np.float64)
         layers = self.items.num_layers if self.rules.pool == "layer" else 1
         decodes = status["decode_steps"] > 0
         tokens = np.where(decodes, status["decode_tokens"], status["prefill_tokens"])
         seconds = layers * np.where(decodes, status["decode_seconds"], status["prefill_seconds"])
         served = status["hits"] + status["late"]
-        steps = np.maximum(status["decode_steps"], 1)
-        return {
-            "hit_rate": status["hits"] / entries,
-            "stall": status["stall"] * layers,
-            "tokens_per_second": tokens / np.maximum(seconds, 1e-300),
-            "time_per_output_token": layers * status["decode_seconds"] / steps,
-            "time_to_first_token": layers * status["prefill_seconds"] / np.maximum(status["prompts"], 1),
-            "bytes_moved": status["bytes_moved"].astype(np.float64) * layers,
-            "uploads": status["uploads"].astype(np.float64) * layers,
-            "misses": (status["entries"] - served).astype(np.float64) * layers,
-            "late": status["late"].astype(np.float64) * layers,
-            "on_cpu": status["by_cpu"].astype(np.float64) * layers,
-            "skipped": status["skipped"].astype(np.float64) * layers,
-            "prefetch_precision": status["prefetches_used"] / np.maximum(status["prefetches"], 1),
-            "precision_loss": status["price"] / np.maximum(status["event"] - status["first_event"], 1),
-            "seconds": layers * status["end"],
-        }
+        with np.errstate(invalid="ignore"):
+            return {
+                "hit_rate": status["hits"] / entries,
+                "stall": status["stall"],
+                "tokens_per_second": tokens / np.maximum(seconds, 1e-300),
+                "time_per_output_token": layers * status["decode_seconds"] / status["decode_steps"],
+                "time_to_first_token": layers * status["prefill_seconds"] / status["prompts"],
+                "bytes_moved": status["bytes_moved"].astype(np.float64),
+                "uploads": status["uploads"].astype(np.float64),
+                "misses": entries - served,
+                "late": status["late"].astype(np.float64),
+                "on_cpu": status["by_cpu"].astype(np.float64),
+                "skipped": status["skipped"].astype(np.float64),
+                "at_low": status["at_low"].astype(np.float64),
+                "prefetch_precision": status["prefetches_used"] / status["prefetches"].astype(np.float64),
+                "precision_loss": status["price"] / (status["event"] - status["first_event"]),
+                "seconds": status["end"].copy(),
+            }
 
     def episode(self, row: int) -> pd.DataFrame:
-        """Returns the timeline so far, one row an interval; `docs/expert-cache.md` says what there is."""
+        """Returns the timeline so far, one row an interval; `timeline` says what there is."""
         import pandas as pd
 
         log, length = self.state.log[row], int(self.state.status["log_length"][row])
         room = max(len(log), 1)
         order = np.arange(max(length - room, 0), length) % room
         kept = log[order]
-        return pd.DataFrame(
-            {
-                "lane": np.array(LANES)[kept["lane"]],
-                "what": np.array(PURPOSES)[kept["what"]],
-                "event": kept["event"],
-                "item": kept["item"],
-                "begin": kept["begin"],
-                "end": kept["end"],
-                "bytes": kept["bytes"],
-                "low": kept["is_low"],
-                "buffer": kept["buffer"],
-            }
-        )
+        lanes, whats = (np.array(words) for words in zip(*INTERVALS, strict=True))
+        columns = {
+            "lane": lanes[kept["interval"]],
+            "event": kept["event"].astype(np.int64) - int(self.state.status["first_event"][row]),
+            "item": kept["item"].astype(np.int64),
+            "begin": kept["begin"],
+            "end": kept["end"],
+            "what": whats[kept["interval"]],
+            "bytes": kept["bytes"],
+            "buffer": kept["buffer"].astype(np.int64),
+        }
+        return pd.DataFrame({name: columns[name] for name in COLUMNS})
 
     def figure(self, row: int) -> Figure:
         """Returns a picture of the timeline so far."""

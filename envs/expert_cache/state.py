@@ -11,6 +11,7 @@ from ...compilation import inner
 from ..core.simulator import Arrays
 from .instance import Records
 from .rules import Items, Rules
+from .timeline import WHATS
 
 ABSENT, IN_FLIGHT, RESIDENT = range(3)
 """States of an item."""
@@ -121,33 +122,30 @@ QUEUED = np.dtype(
         ("item", np.int64),
         ("chunks", np.int64),  # that are left
         ("chunk_seconds", np.float64),
-        ("ready", np.float64),  # seconds
+        ("chunk_bytes", np.float64),
+        ("ready", np.float64),  # seconds; when it arrives, once no chunk is left
     ],
     align=True,
 )
 """A prefetch in the queue."""
 
-LINK, DEVICE, PROCESSOR, EVICTION = range(4)
-"""Lanes of the log."""
+INTERVALS = tuple((lane, what) for lane, whats in WHATS.items() for what in whats)
+"""What an interval of the timeline may be, in the order of the codes of the log."""
 
-LANES = ("link", "device", "cpu", "evict")
-
-DEMAND, LATE, CHUNK, BYPASS, COMPUTE, DENSE, LOSS = range(7)
-"""What an interval of the log is."""
-
-PURPOSES = ("demand", "late", "prefetch", "bypass", "compute", "dense", "evict")
+(
+    DENSE, HIT, HIT_LOW, LATE, LOADED, LOADED_LOW, ON_CPU, SKIPPED, DEMAND, DEMAND_LOW, CHUNK, LATE_REST, QUEUED_PREFETCH,
+    LOST_TO_DEMAND, LOST_TO_PREFETCH, EVENT_COST, DECISION_COST, PREFILLED, DECODED,
+) = range(len(INTERVALS))  # fmt: skip
 
 LOGGED = np.dtype(
     [
-        ("lane", np.int8),
-        ("what", np.int8),
-        ("is_low", np.bool_),
+        ("interval", np.int16),  # position in INTERVALS
+        ("buffer", np.int16),  # staging buffer; -1 for none
         ("event", np.int32),
         ("item", np.int32),
         ("begin", np.float64),
         ("end", np.float64),
-        ("bytes", np.int64),
-        ("buffer", np.int32),  # staging buffer; -1 for none
+        ("bytes", np.float64),
     ],
     align=True,
 )
@@ -180,7 +178,7 @@ class State(NamedTuple):
             queue=np.zeros((num_envs, rules.queue_limit), QUEUED),
             staging=np.zeros((num_envs, rules.staging)),
             host=np.zeros((num_envs, 0 if rules.host_capacity is None else items.num_items), np.int32),
-            targets=np.zeros((num_envs, rules.window), np.int32),
+            targets=np.zeros((num_envs, rules.shown), np.int32),
             log=np.zeros((num_envs, log_room), LOGGED),
         )
 
@@ -312,14 +310,12 @@ def oldest_evictable(episode: Episode, pool: int, position: int) -> int:
 
 
 @inner
-def note(
-    episode: Episode, lane: int, what: int, item: int, begin: float, end: float, size: int, is_low: bool, buffer: int
-) -> None:
+def note(episode: Episode, interval: int, item: int, begin: float, end: float, size: float, buffer: int) -> None:
     """Writes an interval into the log, where there is one."""
     room = episode.log.size
     if room:
         status = episode.status[0]
         line = episode.log[status.log_length % room]
-        line.lane, line.what, line.is_low, line.event, line.item = lane, what, is_low, status.event, item
-        line.begin, line.end, line.bytes, line.buffer = begin, end, size, buffer
+        line.interval, line.buffer, line.event, line.item = interval, buffer, status.event, item
+        line.begin, line.end, line.bytes = begin, end, size
         status.log_length += 1

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-
+_RECALLS = "recall of later layers' experts"
 _PANELS = {
     "fixed group (SRP)": {"srp": "measured"},
     "cache that looks ahead (SCH), and the token before": {"sch": "hit rate", "overlap": "overlap"},
     "entropy / log E": {"entropy": "all requests", "entropy_per_prompt": "within a request"},
-    "recall of later layers' experts": {"recall_at_k": "from ids, k guesses", "recall_at_2k": "from ids, 2k guesses"},
+    _RECALLS: {"recall_at_k": "from ids, k guesses", "recall_at_2k": "from ids, 2k guesses"},
 }
 
 
@@ -25,7 +26,7 @@ def trace_figure(statistics: pd.DataFrame, title: str = "", floor: float | None 
     """
     figure = Figure(figsize=(10, 6), layout="constrained")
     panels = {panel: dict(columns) for panel, columns in _PANELS.items()}
-    recalls = panels["recall of later layers' experts"]
+    recalls = panels[_RECALLS]
     for column in statistics:
         if str(column).startswith("predicted_recall_"):
             recalls[str(column)] = f"predicted, distance {str(column).rpartition('_')[2]}"
@@ -49,6 +50,6 @@ def trace_figure(statistics: pd.DataFrame, title: str = "", floor: float | None 
 
 
 def _tidy(axes: Axes) -> None:
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -1,0 +1,192 @@
+"""What a cache policy keeps beside the simulator, and how it follows what happens there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....compilation import inner, rare
+from ....envs.expert_cache.instance import Records
+from ....envs.expert_cache.link import size_of
+from ....envs.expert_cache.simulator import ExpertCacheSimulator
+from ....envs.expert_cache.state import ABSENT, Episode, is_evictable, oldest_evictable, pool_of
+from ....workloads.counter_random import random_stream
+from .automata import ALGORITHMS, choose_victim, clear, on_evict, on_hit, on_insert, room_for
+from .lists import Cache, cache_at
+
+PROGRESS = np.dtype(
+    [
+        ("event", np.int64),  # the first that has not been followed to its end
+        ("entry", np.int64),  # of it, the first that has not
+        ("knows_hits", np.bool_),  # whether its hits have been
+        ("pending", np.int64),  # a prefetch that was decided; -1 for none
+    ],
+    align=True,
+)
+"""How far a policy has followed an episode."""
+
+_PURPOSE = 111
+"""Of the random numbers that an algorithm draws."""
+
+
+class Desk(NamedTuple):
+    """What a policy keeps of B episodes."""
+
+    progress: Records  # (B,) of PROGRESS
+    cache: Cache
+    held: NDArray[np.bool_]  # (B, N) the items that the algorithm knows to be in their pools
+    evictable: NDArray[np.bool_]  # (N,) room; true
+    transitions: NDArray[np.float32]  # (B, L, E, E) how often experts of a layer followed those of the one before
+    likely: NDArray[np.float32]  # (E,) room
+    first_use: NDArray[np.int64]  # (B, N + 1) where each item's uses begin, for those who know them
+    uses: NDArray[np.int64]  # (B, X) events that use each item, in ascending order
+
+    @classmethod
+    def of(cls, simulator: ExpertCacheSimulator, algorithm: str | None, learns: bool, knows: bool) -> Desk:
+        """Returns the room that a policy needs.
+
+        Args:
+            simulator: Whose episodes have just begun.
+            algorithm: One of `ALGORITHMS` to be followed, or None.
+            learns: Whether it counts transitions.
+            knows: Whether it knows all uses to come.
+        """
+        rows, items = simulator.num_envs, simulator.items
+        num_items, experts = items.num_items, items.num_experts
+        progress = np.zeros(rows, PROGRESS)
+        progress["event"] = simulator.state.status["first_event"]
+        progress["pending"] = -1
+        shape = (rows, items.num_layers, experts, experts) if learns else (rows, 0, 0, 0)
+        first_use, uses = _known_uses(simulator) if knows else (np.zeros((rows, 0), np.int64),) * 2
+        cache = room_for(algorithm or "fifo", rows, num_items if algorithm else 0, items.capacity)
+        return cls(
+            progress=progress,
+            cache=cache,
+            held=np.zeros((rows, num_items if algorithm else 0), np.bool_),
+            evictable=np.ones(num_items, np.bool_),
+            transitions=np.zeros(shape, np.float32),
+            likely=np.zeros(experts, np.float32),
+            first_use=first_use,
+            uses=uses,
+        )
+
+
+def _known_uses(simulator: ExpertCacheSimulator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the events that use each item in what each environment plays: where they begin, and which they are."""
+    num_items = simulator.items.num_items
+    instances = [simulator.instance(row) for row in range(simulator.num_envs)]
+    first = np.zeros((len(instances), num_items + 1), np.int64)
+    uses = np.zeros((len(instances), max(len(instance.entries) for instance in instances)), np.int64)
+    for row, instance in enumerate(instances):
+        item = instance.entries["item"]
+        event = np.repeat(np.arange(instance.num_events), np.diff(instance.events["first"]))
+        uses[row, : len(item)] = event[np.argsort(item, kind="stable")]
+        first[row, 1:] = np.cumsum(np.bincount(item, minlength=num_items))
+    return first, uses
+
+
+@inner
+def next_use(desk: Desk, episode: Episode, b: int, item: int) -> int:
+    """Returns the next event after the current one that uses an item; the end of the episode if none does."""
+    status = episode.status[0]
+    low, high = desk.first_use[b, item], desk.first_use[b, item + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if desk.uses[b, middle] > status.event:
+            high = middle
+        else:
+            low = middle + 1
+    if low < desk.first_use[b, item + 1]:
+        return int(min(desk.uses[b, low], status.end_event))
+    return int(status.end_event)
+
+
+@rare
+def begin_following(desk: Desk, code: int, seed: int, episode: int, b: int) -> None:
+    """Forgets what an algorithm knew of earlier episodes."""
+    clear(code, cache_at(desk.cache, b), random_stream(seed, episode, _PURPOSE))
+
+
+@inner
+def follow(desk: Desk, episode: Episode, b: int, code: int) -> None:
+    """Tells an algorithm what has happened since it was last asked: hits, and items that got a place."""
+    status, progress = episode.status[0], desk.progress[b]
+    cache = cache_at(desk.cache, b)
+    if progress.pending >= 0:
+        if episode.places[progress.pending].state != ABSENT and not desk.held[b, progress.pending]:
+            _insert(desk, episode, cache, b, code, progress.pending)
+        progress.pending = -1
+    while progress.event < status.event:
+        end = episode.events[progress.event + 1].first
+        _follow_hits(desk, episode, cache, b, code, end)
+        _follow_misses(desk, episode, cache, b, code, end)
+        progress.event += 1
+        progress.knows_hits = False
+    if status.event < status.end_event:
+        _follow_hits(desk, episode, cache, b, code, episode.events[status.event + 1].first)
+        _follow_misses(desk, episode, cache, b, code, status.entry)
+
+
+@inner
+def _follow_hits(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, end: int) -> None:
+    progress = desk.progress[b]
+    if not progress.knows_hits:
+        progress.knows_hits = True
+        progress.entry = episode.events[progress.event].first
+        for x in range(progress.entry, end):
+            item = episode.entries[x].item
+            if desk.held[b, item]:
+                on_hit(code, cache, pool_of(episode, item), item)
+
+
+@inner
+def _follow_misses(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, end: int) -> None:
+    progress = desk.progress[b]
+    step = episode.events[progress.event].step
+    for x in range(progress.entry, end):
+        item = episode.entries[x].item
+        place = episode.places[item]
+        # What was loaded later did not get its place here.
+        if not desk.held[b, item] and place.state != ABSENT and place.loaded <= step:
+            _insert(desk, episode, cache, b, code, item)
+    progress.entry = end
+
+
+@inner
+def _insert(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, item: int) -> None:
+    on_insert(code, cache, pool_of(episode, item), item, size_of(episode, item, episode.places[item].is_low))
+    desk.held[b, item] = True
+
+
+@rare
+def algorithms_victim(desk: Desk, episode: Episode, b: int, code: int) -> int:
+    """Returns the item that an algorithm evicts."""
+    follow(desk, episode, b, code)
+    status, cache = episode.status[0], cache_at(desk.cache, b)
+    _mark(desk, episode, False)
+    item = choose_victim(code, cache, status.pool, status.incoming, desk.evictable)
+    _mark(desk, episode, True)
+    if item < 0:
+        item = oldest_evictable(episode, status.pool, 0)
+    if item >= 0 and desk.held[b, item]:
+        on_evict(code, cache, status.pool, item)
+        desk.held[b, item] = False
+    return int(item)
+
+
+@inner
+def _mark(desk: Desk, episode: Episode, evictable: bool) -> None:
+    """Marks the items that cannot be evicted now, or takes the marks away."""
+    status = episode.status[0]
+    for x in range(episode.events[status.event].first, episode.events[status.event + 1].first):
+        item = episode.entries[x].item
+        desk.evictable[item] = evictable or is_evictable(episode, item)
+    for position in range(status.queue_length):
+        desk.evictable[episode.queue[position].item] = evictable
+
+
+def code_of(algorithm: str) -> int:
+    """Returns the code of an algorithm."""
+    return ALGORITHMS.index(algorithm)

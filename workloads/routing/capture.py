@@ -233,24 +233,25 @@ class RoutingRecorder:
         if len(sizes) > 1:
             raise HetgymError(f"{name}: layers differ in (experts, tokens, experts per token): {sorted(sizes)}")
         ((self._num_experts, num_tokens, _),) = sizes
-        valid = self._valid.flatten().to(choices[0].experts.device)
+        valid = self._valid.flatten().cpu()
         if num_tokens != len(valid):
             raise HetgymError(f"{name}: its routers saw {num_tokens} tokens, and not {len(valid)}, as it was given")
         if self.distances >= len(choices):
             raise HetgymError(f"distances: must be below its {len(choices)} layers (given: {self.distances})")
 
         request, phase, step = self._count()
-        experts = torch.stack([choice.experts for choice in choices], dim=1)[valid]
-        scores = torch.stack([choice.weights for choice in choices], dim=1)[valid]
+        # Layers may be on several devices.
+        experts = torch.stack([choice.experts.cpu() for choice in choices], dim=1)[valid]
+        scores = torch.stack([choice.weights.cpu() for choice in choices], dim=1)[valid]
         predicted = self._predict()[valid]
         self._tokens.append(
             _Tokens(
                 request,
                 phase,
                 step,
-                experts.to(torch.int16).cpu().numpy(),
-                scores.cpu().numpy(),
-                predicted.to(torch.int16).cpu().numpy(),
+                experts.to(torch.int16).numpy(),
+                scores.numpy(),
+                predicted.to(torch.int16).numpy(),
             )
         )
         self._calls = []
@@ -289,7 +290,7 @@ class RoutingRecorder:
                 choice = _read_choice(ahead.router, self._blocks[ahead.router], output)
                 assert choice is not None
                 predicted[:, layer, distance] = choice.experts.cpu()
-        return predicted.to(self._valid.device)
+        return predicted
 
 
 def _find_routers(model: nn.Module) -> dict[nn.Module, nn.Module]:

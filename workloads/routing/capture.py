@@ -433,7 +433,8 @@ def capture_trace(
         max_new_tokens: How many each request is given at most; 0 reads the prompts only.
         name: What the trace calls the model; by default what its configuration does.
         batch_size: Requests that run side by side, padded on the left.
-        temperature: Of sampling; 0 takes the likeliest token.
+        temperature: Of sampling, from all tokens; 0 takes the likeliest. Penalties and the like are those of the
+            model's generation configuration.
         seed: Of sampling.
         distances: D, how many layers ahead predictions are recorded (see `RoutingRecorder`).
         progress: Called with how many requests have ended.
@@ -489,6 +490,8 @@ def _generation_config(model: Any, max_new_tokens: int, temperature: float) -> A
         do_sample=temperature > 0,
         temperature=temperature or None,
         top_k=0 if temperature else None,
+        top_p=1.0 if temperature else None,
+        num_beams=1,
         eos_token_id=ends or None,
         pad_token_id=pad if pad is not None and pad >= 0 else (ends or [0])[0],
         use_cache=True,

@@ -183,7 +183,9 @@ def ungroup(order, weights, sizes):
 @pytest.mark.parametrize("family", ["Mixtral", "DeepseekV3", "Jamba", "GptOss", "JetMoe"])
 def test_decoding_with_the_cache_is_recorded_like_reading_the_same_tokens(family):
     model = tiny_model(family)
+    model.generation_config.update(top_p=0.1, top_k=3, num_beams=2)  # what its makers would have
     trace = capture_trace(model, PROMPTS, max_new_tokens=5, temperature=1.0, seed=3)
+    model.generation_config.update(top_p=1.0, top_k=0, num_beams=1)
     assert np.unique(trace.request).tolist() == [0, 1, 2]
     assert trace.step[(trace.request == 1) & (trace.phase == DECODE)].max() == 3
     torch.manual_seed(3)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...compilation import inner
+from ...compilation import inner, rare
 from ..core.simulator import CLIP, Feature, ObservationSchema
 from .link import seconds_to_load, size_of
 from .rules import CPU, LOAD_LOW, SKIP, WAYS
@@ -89,7 +89,7 @@ def _uses_within(history: np.uint64, age: int, steps: int) -> int:
     return count
 
 
-@inner
+@rare
 def list_targets(world: World, episode: Episode, b: int) -> int:
     """Lists what may be fetched early, and returns how many there are: predicted items, else those of most uses."""
     status, law, targets = episode.status[0], episode.law[0], world.state.targets[b]
@@ -197,7 +197,7 @@ def _show_victims(world: World, episode: Episode, b: int) -> int:
     return rows
 
 
-@inner
+@rare
 def _show_targets(world: World, episode: Episode, b: int) -> int:
     """Shows what may be fetched early; returns the rows written."""
     found = list_targets(world, episode, b)
@@ -208,7 +208,7 @@ def _show_targets(world: World, episode: Episode, b: int) -> int:
     return found + 1
 
 
-@inner
+@rare
 def _show_ways(world: World, episode: Episode, b: int) -> int:
     """Shows how a miss can be served; returns the rows written."""
     status, law = episode.status[0], episode.law[0]

@@ -436,7 +436,7 @@ def end_event(episode: Episode) -> None:
         status.is_over, status.kind = True, NO_DECISION
 
 
-@inner
+@rare
 def run_on(episode: Episode) -> None:
     """Runs an episode on to its next decision, or to its end."""
     status, law = episode.status[0], episode.law[0]

@@ -374,11 +374,11 @@ def _count_common(experts: Experts, first_token: IntArray, last: IntArray) -> in
 
 def _entropy(trace: RoutingTrace, experts: Experts) -> float:
     whole = np.array([0, trace.num_tokens])
-    return _mean_entropy(experts, whole, np.empty(trace.num_experts, np.int64))
+    return float(_mean_entropy(experts, whole, np.empty(trace.num_experts, np.int64)))
 
 
 def _entropy_per_prompt(trace: RoutingTrace, experts: Experts) -> float:
-    return _mean_entropy(experts, trace.first_token, np.empty(trace.num_experts, np.int64))
+    return float(_mean_entropy(experts, trace.first_token, np.empty(trace.num_experts, np.int64)))
 
 
 @kernel

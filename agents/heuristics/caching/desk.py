@@ -129,7 +129,7 @@ def follow(desk: Desk, episode: Episode, b: int, code: int) -> None:
         _follow_misses(desk, episode, cache, b, code, status.entry)
 
 
-@inner
+@rare
 def _follow_hits(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, end: int) -> None:
     progress = desk.progress[b]
     if not progress.knows_hits:
@@ -141,7 +141,7 @@ def _follow_hits(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, 
                 on_hit(code, cache, pool_of(episode, item), item)
 
 
-@inner
+@rare
 def _follow_misses(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, end: int) -> None:
     progress = desk.progress[b]
     step = episode.events[progress.event].step
@@ -154,7 +154,7 @@ def _follow_misses(desk: Desk, episode: Episode, cache: Cache, b: int, code: int
     progress.entry = end
 
 
-@inner
+@rare
 def _insert(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, item: int) -> None:
     on_insert(code, cache, pool_of(episode, item), item, size_of(episode, item, episode.places[item].is_low))
     desk.held[b, item] = True

@@ -158,10 +158,11 @@ def _key(value: Any) -> bool | int | float | str:
 
 
 def shown(value: Any) -> str:
-    """Returns a value as people read it."""
-    if isinstance(value, float):
-        return f"{value:g}".replace("e+0", "e").replace("e+", "e")
-    return str(value)
+    """Returns a value as people read it: numbers with six digits, and exponents that are multiples of three."""
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:g}"
+    return Decimal(text).to_eng_string().replace("E+", "e").replace("E", "e") if "e" in text else text
 
 
 def swept(table: pd.DataFrame) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,9 +81,9 @@ class RoutingRecorder:
     """Records the routing of a model's forward passes, as a context manager.
 
     It hooks the modules whose class name ends in Router, Gate or Gating and that are no part of attention (JetMoe
-    routes that as well), and takes what they return: the integer tensor of expert ids where there is one, else the
-    top k of their logits. Layers without experts are left out, and the others numbered from 0 in the order in which
-    they run. Padding is left out by the attention mask.
+    routes that as well), and takes what they return: the integer tensor of expert ids where there is one, else what
+    the block around them makes of their logits, else the top k. Layers without experts are left out, and the others
+    numbered from 0 in the order in which they run. Padding is left out by the attention mask.
 
     The first pass, and the first after `end_requests`, is the prefill of as many new requests as its batch has rows;
     those that follow decode them. So it also records ``model.generate``, beam search apart, which reorders the rows::
@@ -116,7 +117,7 @@ class RoutingRecorder:
         self.model = model
         self.distances = distances
         self._handles: list[Any] = []
-        self._top_k: dict[nn.Module, int | None] = {}
+        self._blocks: dict[nn.Module, nn.Module] = {}
         self._valid = torch.ones(0, 0, dtype=torch.bool)
         self._calls: list[_Call] = []
         self._tokens: list[_Tokens] = []
@@ -127,13 +128,13 @@ class RoutingRecorder:
 
     def __enter__(self) -> RoutingRecorder:
         """Starts to record."""
-        self._top_k = _find_routers(self.model)
-        if not self._top_k:
+        self._blocks = _find_routers(self.model)
+        if not self._blocks:
             raise HetgymError(
                 f"{type(self.model).__name__}: no layer has experts: outside attention, the name of no module's class "
                 f"ends in {', '.join(_ROUTER_CLASSES)}"
             )
-        self._handles = [router.register_forward_hook(self._on_router, with_kwargs=True) for router in self._top_k]
+        self._handles = [router.register_forward_hook(self._on_router, with_kwargs=True) for router in self._blocks]
         self._handles.append(self.model.register_forward_pre_hook(self._on_start, with_kwargs=True))
         self._handles.append(self.model.register_forward_hook(self._on_end))
         return self
@@ -215,7 +216,7 @@ class RoutingRecorder:
         self._calls = []
 
     def _on_router(self, router: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        choice = _read_choice(router, output, self._top_k[router])
+        choice = _read_choice(router, self._blocks[router], output)
         if choice is None:
             return
         inputs = [*args, *kwargs.values()]
@@ -232,24 +233,25 @@ class RoutingRecorder:
         if len(sizes) > 1:
             raise HetgymError(f"{name}: layers differ in (experts, tokens, experts per token): {sorted(sizes)}")
         ((self._num_experts, num_tokens, _),) = sizes
-        valid = self._valid.flatten().to(choices[0].experts.device)
+        valid = self._valid.flatten().cpu()
         if num_tokens != len(valid):
             raise HetgymError(f"{name}: its routers saw {num_tokens} tokens, and not {len(valid)}, as it was given")
         if self.distances >= len(choices):
             raise HetgymError(f"distances: must be below its {len(choices)} layers (given: {self.distances})")
 
         request, phase, step = self._count()
-        experts = torch.stack([choice.experts for choice in choices], dim=1)[valid]
-        scores = torch.stack([choice.weights for choice in choices], dim=1)[valid]
+        # Layers may be on several devices.
+        experts = torch.stack([choice.experts.cpu() for choice in choices], dim=1)[valid]
+        scores = torch.stack([choice.weights.cpu() for choice in choices], dim=1)[valid]
         predicted = self._predict()[valid]
         self._tokens.append(
             _Tokens(
                 request,
                 phase,
                 step,
-                experts.to(torch.int16).cpu().numpy(),
-                scores.cpu().numpy(),
-                predicted.to(torch.int16).cpu().numpy(),
+                experts.to(torch.int16).numpy(),
+                scores.numpy(),
+                predicted.to(torch.int16).numpy(),
             )
         )
         self._calls = []
@@ -285,51 +287,73 @@ class RoutingRecorder:
                     )
                 with torch.no_grad():
                     output = ahead.router.forward(call.hidden.to(ahead.hidden.device))
-                choice = _read_choice(ahead.router, output, self._top_k[ahead.router])
+                choice = _read_choice(ahead.router, self._blocks[ahead.router], output)
                 assert choice is not None
                 predicted[:, layer, distance] = choice.experts.cpu()
-        return predicted.to(self._valid.device)
+        return predicted
 
 
-def _find_routers(model: nn.Module) -> dict[nn.Module, int | None]:
-    """Returns the routers, and the k of each where it or the block around it says so."""
+def _find_routers(model: nn.Module) -> dict[nn.Module, nn.Module]:
+    """Returns the routers, each with the block that it is in."""
     modules = dict(model.named_modules())
-    routers = {}
-    for name, module in modules.items():
-        if type(module).__name__.endswith(_ROUTER_CLASSES) and "attn" not in name and "attention" not in name:
-            parent = modules[name.rpartition(".")[0]]
-            known = (getattr(owner, field, None) for owner in (module, parent) for field in _TOP_K)
-            routers[module] = next((value for value in known if isinstance(value, int)), None)
-    return routers
+    return {
+        module: modules[name.rpartition(".")[0]]
+        for name, module in modules.items()
+        if type(module).__name__.endswith(_ROUTER_CLASSES) and "attn" not in name and "attention" not in name
+    }
 
 
-def _read_choice(router: nn.Module, output: Any, top_k: int | None) -> _Choice | None:
-    """Returns what a router chose, or None if its output is none of a router of experts.
+def _read_choice(router: nn.Module, block: nn.Module, output: Any) -> _Choice | None:
+    """Returns what a router chose, or None if it is no router of experts.
 
     Args:
         router: It.
-        output: What it returned: a tensor, or several. The last that fits is taken, as logits come before weights.
-        top_k: k, where it is known.
+        block: The module around it, which chooses itself where the router returns logits alone.
+        output: What the router returned: a tensor, or several, logits before weights.
 
     Raises:
-        HetgymError: If a token can go to something that is no expert, or to one expert twice.
+        HetgymError: If it cannot be known, or a token goes to something that is no expert, or to one expert twice.
     """
-    tensors = [t for t in (output if isinstance(output, tuple | list) else (output,)) if isinstance(t, Tensor)]
-    tables = [t.detach().flatten(0, -2) for t in tensors if t.ndim >= _DIMENSIONS]
-    floats = [t.float() for t in tables if t.is_floating_point()]
-    integers = [t for t in tables if not t.is_floating_point() and t.dtype != torch.bool]
-    if integers:
-        ids = integers[-1].long()
-        weights = next((t for t in reversed(floats) if t.shape == ids.shape), None)
-        if weights is None:
+    floats, integers = _tables(output)
+    if not integers and floats:
+        chosen = _choose(router, block, floats[-1])
+        if chosen is None:
             return None
-    elif top_k is not None and floats and floats[-1].shape[1] >= top_k:
-        logits, ids = floats[-1].topk(top_k, dim=-1)
-        weights = logits.softmax(dim=-1)
+        weights, ids = chosen
+    elif floats:
+        ids = integers[-1].long()
+        weights = next((table for table in reversed(floats) if table.shape == ids.shape), floats[-1])
+        if weights.shape != ids.shape:  # of all experts, not of the chosen ones
+            weights = weights.gather(-1, ids)
     else:
         return None
-    num_classes = max(table.shape[1] for table in floats if table.shape[0] == ids.shape[0])
-    return _checked(router, ids, weights, num_classes)
+    return _checked(router, ids, weights, max(table.shape[1] for table in floats))
+
+
+def _tables(output: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """Returns the tables among what was returned, one row for each token: those of numbers, and those of ids."""
+    tensors = [t for t in (output if isinstance(output, tuple | list) else (output,)) if isinstance(t, Tensor)]
+    tables = [t.detach().flatten(0, -2) for t in tensors if t.ndim >= _DIMENSIONS]
+    floats = [table.float() for table in tables if table.is_floating_point()]
+    return floats, [table for table in tables if not table.is_floating_point() and table.dtype != torch.bool]
+
+
+def _choose(router: nn.Module, block: nn.Module, logits: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Returns weights and ids of the experts that logits choose, where the router returns no more, or None."""
+    route = getattr(block, "route_tokens_to_experts", None)
+    if route is not None and len(signature(route).parameters) == 1:
+        with torch.no_grad():
+            (weights,), (ids,) = _tables(route(logits))
+        return weights, ids.long()
+    known = (getattr(owner, field, None) for owner in (router, block) for field in _TOP_K)
+    top_k = next((value for value in known if isinstance(value, int)), None)
+    if top_k is None or logits.shape[1] < top_k:
+        return None
+    if route is not None or any(hasattr(owner, "e_score_correction_bias") for owner in (router, block)):
+        kind = type(block).__name__
+        raise HetgymError(f"{kind}: how it chooses experts is not known: its router returns logits alone")
+    chosen, ids = logits.topk(top_k, dim=-1)
+    return chosen.softmax(dim=-1), ids
 
 
 def _checked(router: nn.Module, ids: Tensor, weights: Tensor, num_classes: int) -> _Choice:
@@ -409,7 +433,8 @@ def capture_trace(
         max_new_tokens: How many each request is given at most; 0 reads the prompts only.
         name: What the trace calls the model; by default what its configuration does.
         batch_size: Requests that run side by side, padded on the left.
-        temperature: Of sampling; 0 takes the likeliest token.
+        temperature: Of sampling, from all tokens; 0 takes the likeliest. Penalties and the like are those of the
+            model's generation configuration.
         seed: Of sampling.
         distances: D, how many layers ahead predictions are recorded (see `RoutingRecorder`).
         progress: Called with how many requests have ended.
@@ -465,6 +490,8 @@ def _generation_config(model: Any, max_new_tokens: int, temperature: float) -> A
         do_sample=temperature > 0,
         temperature=temperature or None,
         top_k=0 if temperature else None,
+        top_p=1.0 if temperature else None,
+        num_beams=1,
         eos_token_id=ends or None,
         pad_token_id=pad if pad is not None and pad >= 0 else (ends or [0])[0],
         use_cache=True,

@@ -43,7 +43,7 @@ FAMILIES = {
     "Qwen2Moe": {"num_experts": EXPERTS, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
     "Qwen3Moe": {"num_experts": EXPERTS, "moe_intermediate_size": 16, "head_dim": 16},
     "Olmoe": {"num_experts": EXPERTS},
-    "DeepseekV2": LATENT | {"topk_method": "group_limited_greedy"},
+    "DeepseekV2": LATENT | {"topk_method": "group_limited_greedy", "topk_group": 1},
     "DeepseekV3": LATENT,
     "Phimoe": {"num_local_experts": EXPERTS},
     "GraniteMoe": {"num_local_experts": EXPERTS},
@@ -52,6 +52,13 @@ FAMILIES = {
     | {"use_mamba_kernels": False, "mamba_d_state": 4, "mamba_dt_rank": 4},
     "Glm4Moe": {"n_routed_experts": EXPERTS, "moe_intermediate_size": 16, "first_k_dense_replace": 1, "n_group": 1}
     | {"n_shared_experts": 1, "head_dim": 16},
+    "Dbrx": {
+        "d_model": 32,
+        "n_layers": 3,
+        "n_heads": 2,
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4},
+    }
+    | {"ffn_config": {"ffn_hidden_size": 16, "moe_num_experts": EXPERTS, "moe_top_k": TOP_K, "hidden_size": 32}},
     "JetMoe": {"num_local_experts": EXPERTS, "kv_channels": 16, "num_key_value_heads": 1},
 }
 DENSE_FIRST = {"DeepseekV2": 1, "DeepseekV3": 1, "Glm4Moe": 1}
@@ -70,6 +77,9 @@ def tiny_model(family: str) -> torch.nn.Module:
     settings = SIZES | FAMILIES[family]
     if family == "JetMoe":
         del settings["num_attention_heads"]
+    if family == "Dbrx":
+        settings = {name: value for name, value in settings.items() if name not in SIZES or name.endswith("_id")}
+        settings["vocab_size"] = VOCABULARY
     torch.manual_seed(1)
     config = getattr(transformers, f"{family}Config")(**settings)
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
@@ -82,18 +92,23 @@ def tiny_model(family: str) -> torch.nn.Module:
 
 
 def moe_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Blocks with experts outside attention, found by the tables of expert weights that they hold."""
+    """Blocks with experts outside attention, found by name and by the tables of expert weights that they hold."""
     return [
         module
         for name, module in model.named_modules()
-        if type(module).__name__.endswith(("Moe", "MoE", "SparseMoeBlock", "GptOssMLP"))
+        if type(module).__name__.endswith(("Moe", "MoE", "SparseMoeBlock", "GptOssMLP", "DbrxFFN"))
         and "attention" not in name
         and expert_weights(module)
     ]
 
 
-def expert_weights(block: torch.nn.Module) -> list[torch.nn.Parameter]:
-    return [p for p in block.parameters() if p.ndim >= 2 and len(p) == EXPERTS and p.ndim == 3]
+def expert_weights(block: torch.nn.Module) -> list[torch.Tensor]:
+    """The weights of all experts, (experts, ...) each."""
+    return [
+        weights.data if len(weights) == EXPERTS else weights.data.view(EXPERTS, -1)
+        for name, weights in block.named_parameters()
+        if (weights.ndim == 3 and len(weights) == EXPERTS) or name.startswith("experts.mlp.")
+    ]
 
 
 def experts_that_ran(model: torch.nn.Module, prompt: list[int]) -> np.ndarray:
@@ -168,7 +183,9 @@ def ungroup(order, weights, sizes):
 @pytest.mark.parametrize("family", ["Mixtral", "DeepseekV3", "Jamba", "GptOss", "JetMoe"])
 def test_decoding_with_the_cache_is_recorded_like_reading_the_same_tokens(family):
     model = tiny_model(family)
+    model.generation_config.update(top_p=0.1, top_k=3, num_beams=2)  # what its makers would have
     trace = capture_trace(model, PROMPTS, max_new_tokens=5, temperature=1.0, seed=3)
+    model.generation_config.update(top_p=1.0, top_k=0, num_beams=1)
     assert np.unique(trace.request).tolist() == [0, 1, 2]
     assert trace.step[(trace.request == 1) & (trace.phase == DECODE)].max() == 3
     torch.manual_seed(3)
@@ -284,3 +301,65 @@ def test_what_cannot_be_recorded_is_said():
             model(torch.tensor(PROMPTS[1:2] * 2))
         with pytest.raises(HetgymError, match="decode_steps: must be one for each of 1 requests"):
             recorder.end_requests([1, 2])
+
+
+class OddRouter(torch.nn.Module):
+    """Returns what a test wants."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, hidden):
+        return self.output
+
+
+class OddModel(torch.nn.Module):
+    def __init__(self, output, **attributes):
+        super().__init__()
+        self.gate = OddRouter(output)
+        for name, value in attributes.items():
+            setattr(self.gate, name, value)
+
+    def forward(self, input_ids):
+        return self.gate(input_ids)
+
+
+LOGITS = torch.tensor([[0.1, 0.4, 0.3, 0.2]])
+
+
+def odd_trace(output, **attributes):
+    model = OddModel(output, **attributes)
+    with RoutingRecorder(model) as recorder:
+        model(torch.zeros(1, 1, dtype=torch.long))
+    return recorder.trace("odd")
+
+
+@pytest.mark.parametrize(
+    ("output", "attributes", "scores"),
+    [
+        ((LOGITS, torch.tensor([[0.3, 0.7]]), torch.tensor([[3, 1]])), {}, [0.7, 0.3]),
+        ((LOGITS, torch.tensor([[0.0, 0.7, 0.0, 0.3]]), torch.tensor([[3, 1]])), {}, [0.7, 0.3]),
+        ((torch.tensor([[3, 1]]), torch.tensor([[0.3, 0.7]]), None), {"n_routed_experts": 4}, [0.7, 0.3]),
+        (torch.tensor([[0.0, 2.0, -1.0, 1.0]]), {"top_k": 2}, [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))]),
+    ],
+)
+def test_what_routers_return_is_understood(output, attributes, scores):
+    trace = odd_trace(output, **attributes)
+    assert (trace.num_experts, trace.experts.tolist()) == (4, [[1, 3]])
+    np.testing.assert_allclose(trace.scores[0], scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("output", "attributes", "message"),
+    [
+        (LOGITS, {}, "none of its routers returned a choice of experts"),
+        (LOGITS, {"top_k": 2, "e_score_correction_bias": 1.0}, "how it chooses experts is not known"),
+        ((LOGITS, LOGITS[:, :2], torch.tensor([[1, 1]])), {}, "names an expert twice"),
+        ((LOGITS, LOGITS[:, :2], torch.tensor([[1, 4]])), {}, "names experts that are not among its 4"),
+        ((LOGITS, LOGITS[:, :2], torch.tensor([[1, 2]])), {"num_experts": 3}, "chooses among 4, not 3 experts"),
+    ],
+)
+def test_what_routers_return_is_refused_where_it_says_too_little(output, attributes, message):
+    with pytest.raises(HetgymError, match=message):
+        odd_trace(output, **attributes)

@@ -91,7 +91,11 @@ class Game:
             "skip_price": luck.choice(SECONDS),
             "discount_per_token": luck.choice((1.0, 0.5)),
         }
-        chunk, warm, host = luck.choice((0, 1, 2, 4)), luck.random() < 0.3, luck.choice((None, None, luck.randint(0, 20)))
+        chunk, warm, host = (
+            luck.choice((0, 1, 2, 4)),
+            luck.random() < 0.3,
+            luck.choice((None, None, luck.randint(0, 20))),
+        )
         self.link = {"latency": luck.choice(SECONDS), "bandwidth": luck.choice((1.0, 2.0, 8.0))}
         self.ssd = {"ssd_latency": luck.choice(SECONDS), "ssd_bandwidth": luck.choice((0.5, 4.0))}
         self.plain = PlainRules(
@@ -113,7 +117,7 @@ class Game:
             "prefill_chunk": luck.randint(0, 2),
             "serve": luck.choice(("ascending", "hottest")),
         }
-        self.instance = build_instance(trace, items, lambda tokens, _: np.full(len(tokens), dense), **built)
+        self.instance = build_instance(trace, items, lambda tokens, *_: np.full(len(tokens), dense), **built)
         self.events = events_of(trace, dense=dense, **built)
         rules = Rules(chunk=chunk, start="warm" if warm else "cold", host_capacity=host, shown=4, **shared)
         self.simulator = ExpertCacheSimulator(OneInstance(self.instance, trace.top_k), items, rules, 1)

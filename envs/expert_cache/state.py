@@ -76,7 +76,7 @@ STATUS = np.dtype(
         ("decode_steps", np.int64),
         ("decode_tokens", np.int64),
         ("prefill_tokens", np.int64),
-        ("prompts", np.int64),
+        ("prefilled", np.int64),  # batches that have prefills
         ("log_length", np.int64),  # intervals since the episode began
     ],
     align=True,
@@ -97,6 +97,7 @@ PLACE = np.dtype(
         ("loaded", np.int32),  # the step in which it was last loaded
         ("prompt", np.int32),  # to which `count` belongs
         ("count", np.int32),  # events of the prompt that used it
+        ("uses", np.int32),  # events of the episode that used it
         ("score", np.float32),  # its weights, each step counting half as much as the next, up to `step`
         ("history", np.uint64),  # bit i: whether it was used i steps before `step`
         ("free_at", np.float64),  # end of its last computation, seconds

@@ -102,7 +102,7 @@ def summarise_trace(
     histogram = sum(_histogram(trace, _layer(trace, layer), segment) for layer in range(trace.num_layers))
     prefill = int((trace.phase[:: trace.num_layers] == PREFILL).sum())
     numbers = {
-        **{name: float(column.mean()) for name, column in statistics.items()},
+        **{str(name): float(column.mean()) for name, column in statistics.items()},
         "srp_floor": uniform_floor(trace.num_experts, trace.top_k, segment),
         "srp_pooled": best_balance(np.asarray(histogram)),
         "overlap_floor": trace.top_k / trace.num_experts,
@@ -400,7 +400,7 @@ def _mean_entropy(experts: Experts, first_token: IntArray, uses: IntArray) -> fl
                 share = uses[expert] / count
                 entropy -= share * np.log(share)
         total += entropy * (end - begin)
-    return total / (np.log(uses.size) * experts.shape[0])
+    return float(total / (np.log(uses.size) * experts.shape[0]))
 
 
 def _halves(trace: RoutingTrace) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

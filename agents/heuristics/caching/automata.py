@@ -12,22 +12,23 @@ and for LFU-DA and LeCaR, which pass the ranks between an item's old one and its
 | name | what goes | source |
 |---|---|---|
 | ``fifo`` | the item inserted longest ago | textbook |
-| ``lru`` | the item used longest ago | textbook; Mattson et al. 1970, doi:10.1147/sj.92.0078 |
-| ``clock`` | the oldest that was not used since the hand passed it; one bit | Corbató 1968, MIT Project MAC, MAC-M-384 |
-| ``sieve`` | the same with a hand that moves through a queue that keeps its order | Zhang et al., NSDI 2024 |
-| ``s3-fifo`` | from a small queue for new items or a main one with second chances | doi:10.1145/3600006.3613147 |
-| ``lfu`` | the item of fewest uses since it was inserted, the least recently used of equals | doi:10.1145/321623.321632 |
-| ``lfu-da`` | the item of least uses + age of the pool at its last use | Arlitt et al. 2000, doi:10.1145/346000.346003 |
+| ``lru`` | the item used longest ago | Mattson et al. 1970, doi:10.1147/sj.92.0078 |
+| ``clock`` | the oldest not used since the hand passed it; one bit, clear at first | Corbató 1968, MIT MAC-M-384 |
+| ``sieve`` | the same, with a hand that moves through a queue that keeps its order | Zhang et al., NSDI 2024 |
+| ``s3-fifo`` | from a small queue of new items, or a main one with second chances | doi:10.1145/3600006.3613147 |
 | ``2q`` | the oldest of the new items, or the least recently used of those that came back | VLDB 1994 |
-| ``slru`` | the least recently used that was used once only, then of the others | doi:10.1109/2.268884 |
-| ``arc`` | the least recently used of the items used once, or more often; learns how many of each | FAST 2003 |
-| ``lecar`` | LRU's victim or LFU's, by weights that it learns from regret | HotStorage 2018 |
+| ``slru`` | the least recently used of the items used once, then of the others | doi:10.1109/2.268884 |
+| ``arc`` | the least recently used of those used once, or of the others; learns which | FAST 2003 |
+| ``lfu`` | the item of fewest uses since it came in (of equals LRU) | In-Cache-LFU, doi:10.1109/INFCOM.1999.749260 |
+| ``lfu-da`` | the item of least uses + age of the pool at its last use | doi:10.1145/346000.346003 |
+| ``lecar`` | LRU's victim or LFU's, by weights that it learns from regret | Vietri et al., HotStorage 2018 |
 | ``random`` | any item, each with the same probability | |
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....compilation import inner
 from ....workloads.counter_random import substream
@@ -79,9 +80,7 @@ ALGORITHMS = ("fifo", "lru", "clock", "sieve", "s3-fifo", "2q", "slru", "arc", "
 FIFO, LRU, CLOCK, SIEVE, S3_FIFO, TWO_Q, SLRU, ARC, LFU, LFU_DA, LECAR, RANDOM = range(len(ALGORITHMS))
 
 
-def room_for(
-    algorithm: str, num_rows: int, num_items: int, capacity: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> Cache:
+def room_for(algorithm: str, num_rows: int, num_items: int, capacity: NDArray[np.int64]) -> Cache:
     """Returns room for what an algorithm remembers of B episodes, not cleared.
 
     Args:

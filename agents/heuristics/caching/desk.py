@@ -11,9 +11,16 @@ from ....compilation import inner, rare
 from ....envs.expert_cache.instance import Records
 from ....envs.expert_cache.link import size_of
 from ....envs.expert_cache.simulator import ExpertCacheSimulator
-from ....envs.expert_cache.state import ABSENT, Episode, is_evictable, oldest_evictable, pool_of
+from ....envs.expert_cache.state import (
+    ABSENT,
+    PREFETCH_EVICT,
+    Episode,
+    is_evictable,
+    oldest_evictable,
+    pool_of,
+)
 from ....workloads.counter_random import random_stream
-from .automata import ALGORITHMS, choose_victim, clear, on_evict, on_hit, on_insert, room_for
+from .automata import choose_victim, clear, on_evict, on_hit, on_insert, room_for
 from .lists import Cache, cache_at
 
 PROGRESS = np.dtype(
@@ -103,33 +110,49 @@ def next_use(desk: Desk, episode: Episode, b: int, item: int) -> int:
     return int(status.end_event)
 
 
-@rare
-def begin_following(desk: Desk, code: int, seed: int, episode: int, b: int) -> None:
-    """Forgets what an algorithm knew of earlier episodes."""
-    clear(code, cache_at(desk.cache, b), random_stream(seed, episode, _PURPOSE))
-
-
 @inner
+def num_uses(desk: Desk, b: int, item: int) -> int:
+    """Returns how many events of the whole recording use an item."""
+    return int(desk.first_use[b, item + 1] - desk.first_use[b, item])
+
+
+@rare
+def begin_following(desk: Desk, episode: Episode, b: int, code: int) -> None:
+    """Forgets what an algorithm knew of earlier episodes, and tells it what pools are filled with."""
+    status, law, cache = episode.status[0], episode.law[0], cache_at(desk.cache, b)
+    clear(code, cache, random_stream(status.seed, status.episode, _PURPOSE))
+    per_pool = law.num_items // law.num_pools
+    for pool in range(law.num_pools if law.is_warm else 0):
+        free = episode.pools[pool].capacity
+        for item in range(pool * per_pool, (pool + 1) * per_pool):
+            free -= size_of(episode, item, False)
+            if free < 0:
+                break
+            _insert(desk, episode, cache, b, code, item)
+
+
+@rare
 def follow(desk: Desk, episode: Episode, b: int, code: int) -> None:
     """Tells an algorithm what has happened since it was last asked: hits, and items that got a place."""
     status, progress = episode.status[0], desk.progress[b]
     cache = cache_at(desk.cache, b)
-    if progress.pending >= 0:
+    waits = status.kind == PREFETCH_EVICT and status.incoming == progress.pending
+    if progress.pending >= 0 and not waits:
         if episode.places[progress.pending].state != ABSENT and not desk.held[b, progress.pending]:
             _insert(desk, episode, cache, b, code, progress.pending)
         progress.pending = -1
-    while progress.event < status.event:
+    while progress.event <= status.event and progress.event < status.end_event:
         end = episode.events[progress.event + 1].first
         _follow_hits(desk, episode, cache, b, code, end)
-        _follow_misses(desk, episode, cache, b, code, end)
+        is_current = progress.event == status.event
+        _follow_misses(desk, episode, cache, b, code, status.entry if is_current else end)
+        if is_current:
+            break
         progress.event += 1
         progress.knows_hits = False
-    if status.event < status.end_event:
-        _follow_hits(desk, episode, cache, b, code, episode.events[status.event + 1].first)
-        _follow_misses(desk, episode, cache, b, code, status.entry)
 
 
-@inner
+@rare
 def _follow_hits(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, end: int) -> None:
     progress = desk.progress[b]
     if not progress.knows_hits:
@@ -141,7 +164,7 @@ def _follow_hits(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, 
                 on_hit(code, cache, pool_of(episode, item), item)
 
 
-@inner
+@rare
 def _follow_misses(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, end: int) -> None:
     progress = desk.progress[b]
     step = episode.events[progress.event].step
@@ -154,19 +177,34 @@ def _follow_misses(desk: Desk, episode: Episode, cache: Cache, b: int, code: int
     progress.entry = end
 
 
-@inner
+@rare
 def _insert(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, item: int) -> None:
     on_insert(code, cache, pool_of(episode, item), item, size_of(episode, item, episode.places[item].is_low))
     desk.held[b, item] = True
 
 
 @rare
-def algorithms_victim(desk: Desk, episode: Episode, b: int, code: int) -> int:
-    """Returns the item that an algorithm evicts."""
+def algorithms_victim(desk: Desk, episode: Episode, b: int, code: int, spared: int) -> int:
+    """Returns the item that an algorithm evicts.
+
+    Args:
+        desk: What the policy keeps.
+        episode: Where a victim is wanted.
+        b: Its number.
+        code: Of the algorithm.
+        spared: Layers, from the first, whose items stay as long as the pool has others.
+    """
     follow(desk, episode, b, code)
-    status, cache = episode.status[0], cache_at(desk.cache, b)
-    _mark(desk, episode, False)
-    item = choose_victim(code, cache, status.pool, status.incoming, desk.evictable)
+    status, law, cache = episode.status[0], episode.law[0], cache_at(desk.cache, b)
+    item, num_spared = -1, spared * law.num_experts
+    while item < 0:
+        desk.evictable[:num_spared] = False
+        _mark(desk, episode, False)
+        item = choose_victim(code, cache, status.pool, status.incoming, desk.evictable)
+        desk.evictable[:num_spared] = True
+        if num_spared == 0:
+            break
+        num_spared = 0
     _mark(desk, episode, True)
     if item < 0:
         item = oldest_evictable(episode, status.pool, 0)
@@ -185,8 +223,3 @@ def _mark(desk: Desk, episode: Episode, evictable: bool) -> None:
         desk.evictable[item] = evictable or is_evictable(episode, item)
     for position in range(status.queue_length):
         desk.evictable[episode.queue[position].item] = evictable
-
-
-def code_of(algorithm: str) -> int:
-    """Returns the code of an algorithm."""
-    return ALGORITHMS.index(algorithm)

@@ -6,16 +6,37 @@ import numpy as np
 
 from ....compilation import inner, rare
 from ....envs.expert_cache.state import Episode, is_evictable, oldest_evictable
-from .automata import ALGORITHMS
-from .desk import Desk, algorithms_victim, next_use
+from .automata import ALGORITHMS, ARC
+from .desk import Desk, algorithms_victim, next_use, num_uses
 
-SCORED = ("recency", "frequency", "lfru", "least-stale", "hottest", "mrs", "belady", "belady-bypass")
+SCORED = (
+    "recency", "frequency", "lfru", "least-stale", "mrs", "hobbit", "moe-infinity", "finemoe", "hottest", "belady",
+    "belady-bypass",
+)  # fmt: skip
 """Rules that evict the item of the least score, the least recently used of equals; their codes follow those of the
 algorithms."""
 
-EVICTORS = (*ALGORITHMS, *SCORED)
+EVICTORS = (*ALGORITHMS, *SCORED, "fate")
+"""All rules, in the order of their codes. ``fate`` is ARC, but that the first `SHALLOW` layers keep their items while
+there are others in the pool: layers whose experts can be predicted least are held whole (arXiv:2502.12224). (In a pool
+of one layer it is ARC; a list of slots as ``budget`` gives shallow layers larger ones.)"""
 
-RECENCY, FREQUENCY, LFRU, LEAST_STALE, HOTTEST, MRS, BELADY, BELADY_BYPASS = range(len(ALGORITHMS), len(EVICTORS))
+RECENCY, FREQUENCY, LFRU, LEAST_STALE, MRS, HOBBIT, MOE_INFINITY, FINEMOE, HOTTEST, BELADY, BELADY_BYPASS, FATE = range(
+    len(ALGORITHMS), len(EVICTORS)
+)
+
+SHALLOW = 4
+"""Layers that Fate holds whole."""
+
+_LEAST = 1e-6
+"""Added to factors, so that where one is 0 the others decide (as in MoE-Infinity's program)."""
+
+
+def followed_by(evict: str) -> str | None:
+    """Returns the algorithm that has to follow what happens, for a rule; None for a rule without one."""
+    if evict == "fate":
+        return "arc"
+    return evict if evict in ALGORITHMS else None
 
 
 @inner
@@ -34,21 +55,66 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
     - ``least-stale``: whether this pass has touched it.
     - ``mrs``: router scores, those of a step counting half as much as the next step's (HybriMoE, arXiv:2504.05897,
       with alpha = 0.5; scores of experts that are not used are not recorded and count as 0).
+    - ``hobbit``: see `_hobbit`.
+    - ``moe-infinity``: (1 - layer / layers) x share of this prompt's steps that used it x its uses
+      (MoE-Infinity, arXiv:2401.14361: topology, activation in the sequence, visits).
+    - ``finemoe``: p x uses (FineMoE, arXiv:2502.05370, which evicts the largest 1 / (p x frequency)). Its p is a
+      probability from the stored map of a similar prompt; there are none here, and p is the score of ``mrs``.
+    - ``hottest``: how many events of the whole recording use it: a static choice by a profile that knows the future.
     - ``belady``: minus the next event that uses it (Belady 1966, doi:10.1147/sj.52.0078).
     """
-    place, step = episode.places[item], episode.status[0].step
-    age = step - place.step
+    place, status = episode.places[item], episode.status[0]
+    age = status.step - place.step
+    score = 0.0
     if code == FREQUENCY:
-        return float(count_in_prompt(episode, item))
-    if code == LFRU:
-        return count_in_prompt(episode, item) / max(age, 1)
-    if code == LEAST_STALE:
-        return 1.0 if age == 0 else 0.0
-    if code == MRS:
-        return float(place.score * 0.5 ** min(age, 1000))
-    if code in (BELADY, BELADY_BYPASS):
-        return -float(next_use(desk, episode, b, item))
-    return 0.0
+        score = float(count_in_prompt(episode, item))
+    elif code == LFRU:
+        score = count_in_prompt(episode, item) / max(age, 1)
+    elif code == LEAST_STALE:
+        score = 1.0 if age == 0 else 0.0
+    elif code == MRS:
+        score = _recent_scores(episode, item)
+    elif code == HOBBIT:
+        score = _hobbit(episode, item)
+    elif code == MOE_INFINITY:
+        law = episode.law[0]
+        topology = 1.0 - (item // law.num_experts) / law.num_layers
+        activation = count_in_prompt(episode, item) / (status.prompt_step + 1.0)
+        score = topology * (activation + _LEAST) * (place.uses + _LEAST)
+    elif code == FINEMOE:
+        score = _recent_scores(episode, item) * place.uses
+    elif code == HOTTEST:
+        score = float(num_uses(desk, b, item))
+    elif code in (BELADY, BELADY_BYPASS):
+        score = -float(next_use(desk, episode, b, item))
+    return score
+
+
+@inner
+def _recent_scores(episode: Episode, item: int) -> float:
+    """Returns an item's router scores, those of a step counting half as much as the next step's."""
+    place = episode.places[item]
+    age = episode.status[0].step - place.step
+    return float(place.score * 0.5 ** min(age, 1000)) if place.step >= 0 else 0.0
+
+
+@inner
+def _hobbit(episode: Episode, item: int) -> float:
+    """Returns HOBBIT's weighted score, of what was counted in this prompt (arXiv:2411.01433).
+
+    The mean of: how late in the prompt it was last used; in what share of its steps it was used, and used at high
+    precision; and how near its layer is. The paper finds weights for each model; here they are equal. Uses at high
+    precision are not recorded: those of an item that is held at high precision are taken to be.
+    """
+    status, law, place = episode.status[0], episode.law[0], episode.places[item]
+    steps = status.prompt_step + 1.0
+    count = count_in_prompt(episode, item)
+    recency = 1.0 - (status.step - place.step) / steps if count else 0.0
+    frequency = count / steps
+    layer, here = item // law.num_experts, episode.events[status.event].layer
+    ahead = layer - here if layer > here else layer - here + law.num_layers
+    nearness = 1.0 - ahead / law.num_layers
+    return float(0.25 * (recency + frequency + (0.0 if place.is_low else frequency) + nearness))
 
 
 @inner
@@ -57,7 +123,9 @@ def victim_of(desk: Desk, episode: Episode, b: int, code: int) -> int:
     if code == RECENCY:
         return oldest_evictable(episode, episode.status[0].pool, 0)
     if code < len(ALGORITHMS):
-        return algorithms_victim(desk, episode, b, code)
+        return algorithms_victim(desk, episode, b, code, 0)
+    if code == FATE:
+        return algorithms_victim(desk, episode, b, ARC, SHALLOW)
     return _least_worth_keeping(desk, episode, b, code)
 
 
@@ -73,6 +141,6 @@ def _least_worth_keeping(desk: Desk, episode: Episode, b: int, code: int) -> int
             if score < least:
                 best, least = item, score
         item = episode.places[item].next
-    if code == BELADY_BYPASS and score_of(desk, episode, b, code, status.incoming) <= least:
+    if code in (HOTTEST, BELADY_BYPASS) and score_of(desk, episode, b, code, status.incoming) <= least:
         return -1
     return int(best)

@@ -61,8 +61,8 @@ RANK = np.dtype([("newer", np.int32), ("older", np.int32), ("group", np.int32)],
 """An item among those of equal rank, by recency; after the items come the ends of the groups' lists."""
 
 GROUP = np.dtype([("key", np.int64), ("above", np.int32), ("below", np.int32)], align=True)
-"""Items of equal rank, in a ring by rank. The first groups are the ends of the pools' rings, the last is the head of the
-list of unused groups, which are linked by ``above``."""
+"""Items of equal rank, in a ring by rank. The first groups are the ends of the pools' rings, the last is the head of
+the list of unused groups, which are linked by ``above``."""
 
 
 class Cache(NamedTuple):

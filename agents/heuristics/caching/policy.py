@@ -15,12 +15,12 @@ from ....envs.expert_cache.state import MISS, NO_DECISION, PREFETCH, Episode, Wo
 from ....errors import HetgymError
 from ...policy import Actions
 from .automata import ALGORITHMS
-from .desk import Desk, begin_following
-from .evictors import EVICTORS, victim_of
+from .desk import Desk, begin_following, follow
+from .evictors import EVICTORS, followed_by, victim_of
 from .prefetchers import PREFETCHERS, TRANSITION, learn_transitions, target_of
 from .ways import SERVERS, way_of
 
-CLAIRVOYANT = ("belady", "belady-bypass", "pre-gated")
+CLAIRVOYANT = ("hottest", "belady", "belady-bypass", "pre-gated")
 """Rules that know what will be used."""
 
 
@@ -45,8 +45,9 @@ class CachePolicy:
         """
         self.name = name
         self.clairvoyant = evict in CLAIRVOYANT or prefetch in CLAIRVOYANT
-        self._codes = np.array([EVICTORS.index(evict), PREFETCHERS.index(prefetch), SERVERS.index(miss)])
-        self._algorithm = evict if evict in ALGORITHMS else None
+        self._algorithm = followed_by(evict)
+        followed = ALGORITHMS.index(self._algorithm) if self._algorithm else -1
+        self._codes = np.array([EVICTORS.index(evict), PREFETCHERS.index(prefetch), SERVERS.index(miss), followed])
         self._learns = prefetch == "transition"
         self._knows = evict in CLAIRVOYANT
 
@@ -93,11 +94,15 @@ def begin(handle: Any, desk: Any, codes: Any) -> None:
     Args:
         handle: Of a `World`.
         desk: Of a `Desk`.
-        codes: Of the rules for victims, prefetches and misses.
+        codes: Of the rules for victims, prefetches and misses, and of the algorithm that is followed, -1 for none.
     """
-    status = handle.value.state.status
-    for b in range(status.size):
-        begin_following(desk.value, codes[0], status[b].seed, status[b].episode, b)
+    _begin(handle.value, desk.value, codes)
+
+
+@inner
+def _begin(world: World, desk: Desk, codes: Any) -> None:
+    for b in range(world.outcome.size):
+        begin_following(desk, episode_at(world, b), b, codes[3])
 
 
 @inner
@@ -109,6 +114,8 @@ def _choose(world: World, desk: Desk, episode: Episode, b: int, codes: Any) -> i
     if kind == MISS:
         return way_of(episode, codes[2])
     if kind == PREFETCH:
+        if codes[3] >= 0:
+            follow(desk, episode, b, codes[3])
         item = target_of(world, desk, episode, b, codes[1])
         desk.progress[b].pending = item
         return item
@@ -133,7 +140,7 @@ def decide(handle: Any, desk: Any, codes: Any, num_candidates: int, actions: Any
     Args:
         handle: Of a `World`.
         desk: Of a `Desk`.
-        codes: Of the rules for victims, prefetches and misses.
+        codes: Of the rules for victims, prefetches and misses, and of the algorithm that is followed, -1 for none.
         num_candidates: A.
         actions: int64 (B,), written.
     """
@@ -166,6 +173,6 @@ def replay(handle: Any, desk: Any, codes: Any) -> None:
     Args:
         handle: Of a `World`.
         desk: Of a `Desk`.
-        codes: Of the rules for victims, prefetches and misses.
+        codes: Of the rules for victims, prefetches and misses, and of the algorithm that is followed, -1 for none.
     """
     _replay(handle.value, desk.value, codes)

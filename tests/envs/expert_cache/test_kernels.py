@@ -91,7 +91,11 @@ class Game:
             "skip_price": luck.choice(SECONDS),
             "discount_per_token": luck.choice((1.0, 0.5)),
         }
-        chunk, warm, host = luck.choice((0, 1, 2, 4)), luck.random() < 0.3, luck.choice((None, None, luck.randint(0, 20)))
+        chunk, warm, host = (
+            luck.choice((0, 1, 2, 4)),
+            luck.random() < 0.3,
+            luck.choice((None, None, luck.randint(0, 20))),
+        )
         self.link = {"latency": luck.choice(SECONDS), "bandwidth": luck.choice((1.0, 2.0, 8.0))}
         self.ssd = {"ssd_latency": luck.choice(SECONDS), "ssd_bandwidth": luck.choice((0.5, 4.0))}
         self.plain = PlainRules(

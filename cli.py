@@ -218,7 +218,7 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
         if getattr(command, option):
             raise HetgymError(f"{option}: is not for --sweep, which plays many settings")
     settings = _settings(command)
-    policies = make_policies(_policies(command, scenario))
+    policies = make_policies(_policies(command, scenario), scenario.family)
     metrics = [name.strip() for name in command.metric.split(",")] if command.metric else [scenario.metric]
     grid = cells(scenario, settings)
     # What could only be refused after hours is tried out first.
@@ -316,7 +316,7 @@ def _draw(command: EvaluateCommand, scenario: Scenario, policy: str) -> None:
     if not 0 <= command.gantt_episode < command.episodes:
         raise HetgymError(f"gantt_episode: must be below {command.episodes} (given: {command.gantt_episode})")
     simulator = scenario.for_single_episodes().simulator(1, command.reward)
-    play(simulator, make_policy(policy), [command.seed + command.gantt_episode])
+    play(simulator, make_policy(policy, scenario.family), [command.seed + command.gantt_episode])
     assert command.gantt is not None
     save_figure(simulator.figure(0), command.gantt)
 

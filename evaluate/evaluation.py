@@ -49,7 +49,7 @@ def evaluate(
         HetgymError: If an argument is not right.
     """
     check_episodes(episodes, seed)
-    chosen = make_policies(policies)
+    chosen = make_policies(policies, load_scenario(scenario).family)
     # Every episode is the first of its seed, so no environment needs more than one graph.
     setting = load_scenario(scenario, **overrides).for_single_episodes()
     tables = []
@@ -67,16 +67,17 @@ def evaluate(
     return pd.concat(tables, ignore_index=True)
 
 
-def make_policies(policies: str | Policy | Sequence[str | Policy]) -> list[Policy]:
+def make_policies(policies: str | Policy | Sequence[str | Policy], family: str) -> list[Policy]:
     """Returns the policies that are to be played.
 
     Args:
         policies: As in `evaluate`.
+        family: Of the scenario.
 
     Raises:
         HetgymError: If one cannot be had, or is named twice.
     """
-    chosen = [make_policy(policy) if isinstance(policy, str) else policy for policy in _listed(policies)]
+    chosen = [make_policy(policy, family) if isinstance(policy, str) else policy for policy in _listed(policies)]
     names = [policy.name for policy in chosen]
     if len(set(names)) < len(names):
         raise HetgymError(f"policies: each can be named once (given: {', '.join(names)})")

@@ -103,7 +103,7 @@ def sweep(
         HetgymError: If an argument is not right; settings are checked before anything is played.
     """
     check_episodes(episodes, seed)
-    chosen = make_policies(policies)
+    chosen = make_policies(policies, load_scenario(scenario).family)
     base = load_scenario(scenario)
     grid = cells(base, settings)
     for cell in grid:
@@ -158,10 +158,11 @@ def _key(value: Any) -> bool | int | float | str:
 
 
 def shown(value: Any) -> str:
-    """Returns a value as people read it."""
-    if isinstance(value, float):
-        return f"{value:g}".replace("e+0", "e").replace("e+", "e")
-    return str(value)
+    """Returns a value as people read it: numbers with six digits, and exponents that are multiples of three."""
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:g}"
+    return Decimal(text).to_eng_string().replace("E+", "e").replace("E", "e") if "e" in text else text
 
 
 def swept(table: pd.DataFrame) -> list[str]:

@@ -15,6 +15,7 @@ from hetgym.agents import Policy, make_policy
 from hetgym.envs import TaskGraphScenario, load_scenario
 from hetgym.evaluate import evaluate, parse_sweep, summarise, summarise_sweep, sweep
 from hetgym.evaluate.figures import ORACLE_COLOURS, save_figure, sweep_figure
+from hetgym.evaluate.sweep import shown
 
 REPRODUCIBLE = ["policy", "episode", "seed", "return", "makespan", "lower_bound"]
 
@@ -85,6 +86,15 @@ def test_what_is_no_sweep_is_refused_in_one_line(word: str, message: str) -> Non
         parse_sweep(word)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.1 + 0.2, "0.3"), (20.0, "20"), (8e9, "8e9"), (16e9, "16e9"), (2e-6, "0.000002"), (1.5e-8, "15e-9"),
+     (1234567, "1234567"), (True, "True"), ("lru", "lru"), (math.inf, "inf")],
+)  # fmt: skip
+def test_values_are_shown_as_people_write_them(value: object, text: str) -> None:
+    assert shown(value) == text
 
 
 def test_each_cell_is_what_evaluate_gives(table: pd.DataFrame) -> None:

@@ -424,7 +424,7 @@ class _Walk:
         self.order.append(row.item)
         self.counts["used"] += place.unused
         place.unused = False
-        if math.isinf(place.arrival):
+        if place.arrival == math.inf:
             self.fault(row, "computes an item that has not arrived")
             return None
         if kind == "hit" and place.arrival > self.known + self.slack:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich import box
@@ -17,16 +17,19 @@ from rich.console import Console
 from rich.table import Table
 
 from .agents import describe_policies, make_policy
-from .cli_output import progress, write_csv
+from .cli_output import print_sweep, progress, write_csv
 from .cli_trace import TraceCommand
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
+from .envs.core.changes import parse_changes
 from .errors import HetgymError
-from .evaluate import evaluate, find_worst_case, play, summarise
+from .evaluate import evaluate, find_worst_case, parse_sweep, play, summarise, summarise_sweep, sweep
 from .evaluate.adversarial import check_scenario_path
-from .evaluate.figures import save_figure, training_curve
-from .evaluate.summary import default_reference
+from .evaluate.evaluation import make_policies
+from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure, training_curve
+from .evaluate.summary import check_metrics, find_reference
+from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
-from .train.settings import TrainSettings, parse_changes
+from .train.settings import TrainSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +58,9 @@ class EvaluateCommand:
     scenario's baselines."""
     set: tuple[str, ...] = ()
     """Settings of the scenario to change, as NAME=VALUE."""
+    sweep: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """Instead of one setting, plays a grid: NAME=START:STOP:STEP (STOP included) or NAME=A,B,C, several times for
+    several settings."""
     episodes: int = 100
     """How many; episode i has the seed SEED + i. With --adversarial, searches that run side by side, each from one."""
     seed: int = 0
@@ -62,11 +68,13 @@ class EvaluateCommand:
     reward: str | None = None
     """One of the family's rewards; its first by default."""
     metric: str | None = None
-    """What is compared; less is better. By default the makespan, in streams the mean latency of jobs."""
+    """What is compared; by default what the scenario's family is about, such as the makespan. With --sweep several,
+    comma-separated, the first of which is printed."""
     reference: str | None = None
-    """The policy to compare with; heft if it is played, else the first."""
+    """The policy to compare with; by default the family's usual one if it is played, such as heft, else the first."""
     csv: Path | None = None
-    """Write one row for each policy and episode here, or for each iteration of --adversarial."""
+    """Write one row for each policy and episode here (of each cell of --sweep), or for each iteration of
+    --adversarial."""
     json: bool = False
     """Print the comparison as JSON."""
     adversarial: tuple[str, str] | None = None
@@ -82,6 +90,9 @@ class EvaluateCommand:
     """The policy of that picture; the first by default."""
     gantt_episode: int = 0
     """The episode of that picture."""
+    plot: Path | None = None
+    """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
+    each value of the others."""
 
 
 Command = (
@@ -152,24 +163,38 @@ def _train(settings: TrainSettings) -> None:
 
 
 def _evaluate(command: EvaluateCommand) -> None:
-    scenario = load_scenario(command.scenario, **parse_changes(command.set))
-    if command.adversarial:
+    scenario = load_scenario(command.scenario).override(**parse_changes(command.set))
+    for option, needed, why in (
+        ("output", "adversarial", "which finds what is written"),
+        ("plot", "sweep", "which is what is drawn"),
+    ):
+        if getattr(command, option) and not getattr(command, needed):
+            raise HetgymError(f"{option}: is for --{needed}, {why}")
+    if command.sweep:
+        _sweep(command, scenario)
+    elif command.adversarial:
         _search(command, scenario, *command.adversarial)
-        return
-    if command.output:
-        raise HetgymError("output: is for --adversarial, which finds what is written")
-    policies = command.policies.split(",") if command.policies else list(scenario.baselines)
+    else:
+        _compare(command, scenario)
+
+
+def _policies(command: EvaluateCommand, scenario: Scenario) -> list[str]:
+    return [name.strip() for name in command.policies.split(",")] if command.policies else list(scenario.baselines)
+
+
+def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
+    policies = _policies(command, scenario)
     with progress("evaluating", len(policies) * command.episodes) as (bar, task):
         table = evaluate(
             scenario,
-            [name.strip() for name in policies],
+            policies,
             episodes=command.episodes,
             seed=command.seed,
             reward=command.reward,
             progress=lambda ended: bar.advance(task, ended),
         )
     metric = command.metric or scenario.metric
-    summary = summarise(table, metric, command.reference)
+    summary = summarise(table, metric, command.reference, scenario=scenario)
     if command.csv:
         write_csv(table, command.csv)
     if command.gantt:
@@ -181,11 +206,67 @@ def _evaluate(command: EvaluateCommand) -> None:
             "episodes": command.episodes,
             "seed": command.seed,
             "metric": metric,
-            "summary": json.loads(summary.to_json(orient="records")),
+            "summary": json.loads(summary.to_json(orient="records", double_precision=15)),
         }
         print(json.dumps(content, indent=1))
     else:
-        _print_summary(command, metric, summary)
+        _print_summary(command, scenario, metric, summary)
+
+
+def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
+    for option in ("adversarial", "gantt"):
+        if getattr(command, option):
+            raise HetgymError(f"{option}: is not for --sweep, which plays many settings")
+    settings = _settings(command)
+    policies = make_policies(_policies(command, scenario), scenario.family)
+    metrics = [name.strip() for name in command.metric.split(",")] if command.metric else [scenario.metric]
+    grid = cells(scenario, settings)
+    # What could only be refused after hours is tried out first.
+    check_metrics(evaluate(scenario.override(**grid[0]), policies[:1], episodes=1, seed=command.seed), metrics)
+    find_reference([policy.name for policy in policies], command.reference, scenario)
+    if command.plot:
+        check_figure_path(command.plot)
+        check_panels(len(metrics) * len(grid) // len(next(iter(settings.values()))))
+    with progress("evaluating", len(grid) * len(policies) * command.episodes) as (bar, task):
+        table = sweep(
+            scenario,
+            policies,
+            settings,
+            episodes=command.episodes,
+            seed=command.seed,
+            reward=command.reward,
+            progress=lambda ended: bar.advance(task, ended),
+        )
+    if command.csv:
+        write_csv(table, command.csv)
+    summary = summarise_sweep(table, metrics, command.reference, scenario=scenario)
+    if command.plot:
+        save_figure(sweep_figure(summary, scenario=scenario), command.plot)
+    if command.json:
+        content = {
+            "scenario": command.scenario,
+            "set": parse_changes(command.set),
+            "sweep": settings,
+            "episodes": command.episodes,
+            "seed": command.seed,
+            "metrics": metrics,
+            "summary": json.loads(summary.to_json(orient="records", double_precision=15)),
+        }
+        print(json.dumps(content, indent=1))
+    else:
+        title = f"{command.scenario}: {metrics[0]}, {command.episodes} episodes from seed {command.seed} in each cell"
+        print_sweep(summary[summary["metric"] == metrics[0]], title)
+
+
+def _settings(command: EvaluateCommand) -> dict[str, list[Any]]:
+    """Returns the values of each setting that is swept."""
+    settings: dict[str, list[Any]] = {}
+    for word in (word for words in command.sweep for word in words):
+        name, values = parse_sweep(word)
+        if name in settings or name in parse_changes(command.set):
+            raise HetgymError(f"sweep: {name} is given twice")
+        settings[name] = values
+    return settings
 
 
 def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: str) -> None:
@@ -201,7 +282,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
             iterations=command.iterations,
             episodes=command.episodes,
             seed=command.seed,
-            metric=command.metric or scenario.metric,
+            metric=command.metric,
             progress=lambda ended, ratio: bar.update(task, completed=ended, latest=f"ratio {ratio:.4f}"),
         )
     if command.output:
@@ -225,10 +306,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
         print(json.dumps(content, indent=1))
         return
     graph = found.instance.graph
-    print(
-        f"{command.scenario}: {found.metric} of {policy} is {found.ratio:.4f} times that of {rival}, with "
-        f"{graph.num_tasks} tasks and {graph.num_edges} edges"
-    )
+    print(f"{command.scenario}: {found.finding}, with {graph.num_tasks} tasks and {graph.num_edges} edges")
     if command.output:
         again = ["--scenario", str(command.output), "--policies", f"{policy},{rival}", "--seed", str(found.seed)]
         print(f"play it again: hetgym evaluate {shlex.join(again)} --episodes 1")
@@ -238,13 +316,13 @@ def _draw(command: EvaluateCommand, scenario: Scenario, policy: str) -> None:
     if not 0 <= command.gantt_episode < command.episodes:
         raise HetgymError(f"gantt_episode: must be below {command.episodes} (given: {command.gantt_episode})")
     simulator = scenario.for_single_episodes().simulator(1, command.reward)
-    play(simulator, make_policy(policy), [command.seed + command.gantt_episode])
+    play(simulator, make_policy(policy, scenario.family), [command.seed + command.gantt_episode])
     assert command.gantt is not None
     save_figure(simulator.figure(0), command.gantt)
 
 
-def _print_summary(command: EvaluateCommand, metric: str, summary: pd.DataFrame) -> None:
-    reference = command.reference or default_reference(summary["policy"].to_list())
+def _print_summary(command: EvaluateCommand, scenario: Scenario, metric: str, summary: pd.DataFrame) -> None:
+    reference = find_reference(summary["policy"].to_list(), command.reference, scenario)
     table = Table(
         title=f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed}",
         box=box.SIMPLE_HEAD,
@@ -258,7 +336,7 @@ def _print_summary(command: EvaluateCommand, metric: str, summary: pd.DataFrame)
         table.add_row(
             row["policy"],
             f"{row['mean']:.5g}",
-            f"{row['ratio']:.4f}",
+            "" if math.isnan(row["ratio"]) else f"{row['ratio']:.4f}",
             interval,
             f"{row['wins']:.0%}",
             f"{row['ties']:.0%}",

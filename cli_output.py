@@ -1,20 +1,31 @@
-"""What the parts of the ``hetgym`` command write: tables in files, and progress."""
+"""What the parts of the ``hetgym`` command write: tables, and progress."""
 
 from __future__ import annotations
 
+import textwrap
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from .errors import replacing
+from .evaluate.sweep import shown, swept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
+
+WIDEST_COLUMN = 12
+"""Characters of a policy's column in the table of a sweep."""
+
+UNLIMITED = 1_000_000
+"""Columns of what is not a terminal."""
 
 
 def write_csv(table: pd.DataFrame, path: Path, index: bool = False) -> None:
@@ -30,6 +41,39 @@ def write_csv(table: pd.DataFrame, path: Path, index: bool = False) -> None:
     """
     with replacing(path, "table") as partial:
         table.to_csv(partial, index=index)
+
+
+def print_sweep(summary: pd.DataFrame, title: str) -> None:
+    """Prints one row a cell and one column a policy, in several tables where a terminal is too narrow for one.
+
+    Args:
+        summary: What `summarise_sweep` returned for one metric.
+        title: Of the tables.
+    """
+    settings, policies = swept(summary), list(dict.fromkeys(summary["policy"]))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=UNLIMITED)
+    room = console.width - sum(max(map(len, [name, *map(shown, summary[name])])) + 2 for name in settings)
+    together = max(1, room // (WIDEST_COLUMN + 2))
+    console.print(Text(title))
+    for first in range(0, len(policies), together):
+        shown_now = policies[first : first + together]
+        table = Table(box=box.SIMPLE_HEAD)
+        for name in settings:
+            table.add_column(name, justify="right", no_wrap=True)
+        for policy in shown_now:
+            name = policy + "*" * bool(summary.loc[summary["policy"] == policy, "clairvoyant"].any())
+            table.add_column(Text("\n".join(textwrap.wrap(name, WIDEST_COLUMN))), justify="right", no_wrap=True)
+        for cell, rows in summary.groupby(settings, sort=False):
+            means = [
+                Text(f"{row.mean:#.5g}".rstrip("."), style="bold" if row.best else "")
+                for row in rows[rows["policy"].isin(shown_now)].itertuples()
+            ]
+            table.add_row(*map(shown, cell), *means)
+        console.print(table)
+    oracles = "; * reads the future" if summary["clairvoyant"].any() else ""
+    console.print(f"bold: the best mean of those that do not read the future{oracles}")
 
 
 @contextmanager

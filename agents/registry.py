@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import HetgymError, unknown_name
 from .heuristics import list_schedulers, online, replay
 from .heuristics.best_of import BestOf
+from .heuristics.caching.names import combined_policy, named_policies
 from .heuristics.duplication import Duplication
 from .heuristics.uniform import RandomPolicy
 from .policy import Policy
@@ -59,11 +60,12 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "drf": online.drf,
         "re-heft": replay.PeriodicHeft,
     },
+    "expert-cache": named_policies(),
 }
 
 _SOLVERS: dict[str, dict[str, Callable[..., Policy]]] = {"task-graph": {"cp-sat": _cp_sat}}
 
-_PATTERNS = ("best-of-K:NAME", "ppo:PATH", "module:callable")
+_PATTERNS = ("best-of-K:NAME", "VICTIM+PREFETCH+WAY", "ppo:PATH", "module:callable")
 _BEST_OF = re.compile(r"best-of-(\d{1,6})")
 
 
@@ -85,37 +87,49 @@ def list_policies(family: str | None = None, solvers: bool = False) -> list[str]
 
 
 def describe_policies() -> dict[str, str]:
-    """Returns the first line on every policy that needs no file, by name."""
-    return {name: (maker.__doc__ or "").splitlines()[0] for name, maker in _makers().items()}
+    """Returns the first line on every policy that needs no file, by name; on one of several families, a line each."""
+    described: dict[str, str] = {}
+    for family in (*_BY_FAMILY, None):
+        for name, maker in _makers(family).items():
+            line = (maker.__doc__ or "").splitlines()[0]
+            if line not in described.setdefault(name, line):
+                described[name] += f" {family}: {line}"
+    return described
 
 
-def _makers() -> dict[str, Callable[..., Policy]]:
-    families = [*_BY_FAMILY.values(), *_SOLVERS.values()]
-    return {name: maker for family in families for name, maker in family.items()} | _ANY_FAMILY
+def _makers(family: str | None) -> dict[str, Callable[..., Policy]]:
+    """Returns what makes policies, by name: those of a family before those of the others."""
+    registers = [register for own in (_BY_FAMILY, _SOLVERS) for name, register in own.items() if name != family]
+    registers += [own[family] for own in (_BY_FAMILY, _SOLVERS) if family in own]
+    return {name: maker for register in registers for name, maker in register.items()} | _ANY_FAMILY
 
 
-def make_policy(name: str, /, **settings: Any) -> Policy:
+def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Policy:
     """Returns a policy by its name.
 
     Args:
         name: One of `list_policies`, or a solver; ``best-of-K:NAME``, the best of so many attempts of a static
-            scheduler or of a policy that draws; ``ppo:PATH``, a checkpoint or the folder of a training run; or
-            ``module:callable``, which is called and must return a policy.
+            scheduler or of a policy that draws; ``VICTIM+PREFETCH+WAY``, rules of a cache (see
+            `hetgym.agents.heuristics.caching.names.combined_policy`); ``ppo:PATH``, a checkpoint or the folder of a
+            training run; or ``module:callable``, which is called and must return a policy.
+        family: For which a policy is wanted, where several have one of this name; by default the first.
         settings: Passed on to what makes the policy.
 
     Raises:
         HetgymError: If there is no such policy, the checkpoint is not right, or the callable cannot be had.
     """
-    named = _makers()
+    named = _makers(family or next(iter(_BY_FAMILY)))
     if name in named:
         return _called(name, named[name], settings)
+    if "+" in name and ":" not in name:
+        return combined_policy(name)
     prefix, separator, rest = name.partition(":")
     if not separator:
         raise unknown_name("policy", name, [*named, *_PATTERNS])
     attempts = _BEST_OF.fullmatch(prefix)
     if attempts:
         draws = {"sample": True} if rest.startswith("ppo:") else {}
-        return _called(name, partial(BestOf, make_policy(rest, **draws), int(attempts[1])), settings)
+        return _called(name, partial(BestOf, make_policy(rest, family, **draws), int(attempts[1])), settings)
     if prefix == "ppo":
         from .learned import LearnedPolicy
 

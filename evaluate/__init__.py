@@ -3,5 +3,6 @@
 from .adversarial import find_worst_case
 from .evaluation import evaluate, play
 from .summary import summarise
+from .sweep import parse_sweep, summarise_sweep, sweep
 
-__all__ = ["evaluate", "find_worst_case", "play", "summarise"]
+__all__ = ["evaluate", "find_worst_case", "parse_sweep", "play", "summarise", "summarise_sweep", "sweep"]

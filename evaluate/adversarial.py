@@ -25,6 +25,7 @@ from ..workloads import TaskGraph, save_task_graph
 from ..workloads.task_graph import FloatArray
 from .evaluation import check_episodes, play_out
 from .neighbourhood import Neighbourhood
+from .summary import more_is_better
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,8 @@ class WorstCase:
     Attributes:
         policies: Names of the policy that loses, and of its rival.
         metric: What they are compared by.
-        ratio: The policy's over its rival's.
+        more_is_better: Whether more of it is better.
+        ratio: The policy's over its rival's; where more is better, the rival's over the policy's.
         instance: The instance, with the luck that both met.
         seed: Of the episode: with it, the same luck befalls the instance again.
         schedules: What the two made of it.
@@ -55,12 +57,19 @@ class WorstCase:
 
     policies: tuple[str, str]
     metric: str
+    more_is_better: bool
     ratio: float
     instance: Instance
     seed: int
     schedules: tuple[Schedule, Schedule]
     scenario: TaskGraphScenario
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def finding(self) -> str:
+        """What was found, in words."""
+        more, less = self.policies[::-1] if self.more_is_better else self.policies
+        return f"{self.metric} of {more} is {self.ratio:.4f} times that of {less}"
 
     def figure(self) -> Figure:
         """Returns the Gantt charts of both schedules."""
@@ -85,7 +94,7 @@ class WorstCase:
             "name": path.stem,
             "family": self.scenario.family,
             **self.scenario.model_dump(mode="json", exclude_defaults=True, exclude={"name"}),
-            "description": f"{self.metric} of {self.policies[0]} is {self.ratio:.4g} times that of {self.policies[1]}.",
+            "description": f"{self.finding}.",
             "source": f"Found by hetgym, from scenario {self.scenario.name}; the luck is that of seed {self.seed}.",
             "workload": {"kind": "file", "path": graph_path.name},
         }
@@ -102,7 +111,7 @@ def find_worst_case(
     iterations: int = 1000,
     episodes: int = 16,
     seed: int = 0,
-    metric: str = "makespan",
+    metric: str | None = None,
     progress: Progress | None = None,
     **overrides: Any,
 ) -> WorstCase:
@@ -119,7 +128,7 @@ def find_worst_case(
         iterations: Changes to each graph; PISA's 1000 by default.
         episodes: Searches; search i starts from the instance of episode 0 of seed + i, and keeps its luck.
         seed: Of the first search, below 2^31.
-        metric: What they are compared by, more than zero; less is better.
+        metric: What they are compared by, more than zero; the scenario's by default, and it says which way.
         progress: Called with the iterations so far and the largest ratio.
         overrides: The scenario's settings by their names.
 
@@ -137,7 +146,7 @@ def find_worst_case(
         raise HetgymError(f"adversarial: must be two policies (given: {policies[0].name!r} twice)")
     seeds = range(seed, seed + episodes)
     return _anneal(
-        duel=_Duel(setting, policies, metric, seeds),
+        duel=_Duel(setting, policies, metric or setting.metric, seeds),
         graphs=[replace(setting.graphs.sample(seed, 0), name=f"adversarial-{seed}") for seed in seeds],
         neighbourhood=Neighbourhood.of(setting.graphs),
         chances=[np.random.default_rng(seed) for seed in seeds],
@@ -167,12 +176,14 @@ class _Duel:
         self, scenario: TaskGraphScenario, policies: tuple[Policy, Policy], metric: str, seeds: Sequence[int]
     ) -> None:
         self._scenario, self._policies, self._metric, self._seeds = scenario, policies, metric, seeds
+        self._more_is_better = more_is_better(metric, scenario)
         self._simulators = [scenario.for_single_episodes().simulator(len(seeds)) for _ in policies]
 
     def ratios(self, graphs: list[TaskGraph]) -> FloatArray:
-        """Returns the first policy's metric over its rival's, float64 (B,); 0 where the rival's is 0."""
+        """Returns by what factor the first policy is worse, float64 (B,); 0 where the divisor is 0."""
         own, other = (self._values(*side, graphs) for side in zip(self._simulators, self._policies, strict=True))
-        return np.divide(own, other, where=other > 0, out=np.zeros(len(graphs)))
+        worse, better = (other, own) if self._more_is_better else (own, other)
+        return np.divide(worse, better, where=better > 0, out=np.zeros(len(graphs)))
 
     def _values(self, simulator: TaskGraphSimulator, policy: Policy, graphs: list[TaskGraph]) -> FloatArray:
         play_out(simulator, policy, self._seeds, graphs)
@@ -189,6 +200,7 @@ class _Duel:
         return WorstCase(
             policies=(self._policies[0].name, self._policies[1].name),
             metric=self._metric,
+            more_is_better=self._more_is_better,
             ratio=ratio,
             instance=instance,
             seed=self._seeds[row],

@@ -40,18 +40,16 @@ def evaluate(
         overrides: The scenario's settings by their names.
 
     Returns:
-        One row for each (policy, episode): ``policy``, ``episode``, ``seed``, ``return`` (undiscounted sum of
-        rewards), ``decision_seconds`` (the policy's own time for a decision, averaged over the batch it decided
-        for; wall time, the one column that is not reproducible), then the family's metrics in SI units.
+        One row for each (policy, episode): ``policy``, ``clairvoyant`` (whether it reads the future), ``episode``,
+        ``seed``, ``return`` (undiscounted sum of rewards), ``decision_seconds`` (the policy's own time for a decision,
+        averaged over the batch it decided for; wall time, the one column that is not reproducible), then the family's
+        metrics in SI units.
 
     Raises:
         HetgymError: If an argument is not right.
     """
     check_episodes(episodes, seed)
-    chosen = [make_policy(policy) if isinstance(policy, str) else policy for policy in _listed(policies)]
-    names = [policy.name for policy in chosen]
-    if len(set(names)) < len(names):
-        raise HetgymError(f"policies: each can be named once (given: {', '.join(names)})")
+    chosen = make_policies(policies, load_scenario(scenario).family)
     # Every episode is the first of its seed, so no environment needs more than one graph.
     setting = load_scenario(scenario, **overrides).for_single_episodes()
     tables = []
@@ -62,11 +60,28 @@ def evaluate(
             count = min(BATCH, episodes - first)
             simulator = setting.simulator(count, reward)
             table = play(simulator, policy, range(seed + first, seed + first + count))
-            table.insert(1, "episode", np.arange(first, first + count))
+            table.insert(2, "episode", np.arange(first, first + count))
             tables.append(table)
             if progress:
                 progress(count)
     return pd.concat(tables, ignore_index=True)
+
+
+def make_policies(policies: str | Policy | Sequence[str | Policy], family: str) -> list[Policy]:
+    """Returns the policies that are to be played.
+
+    Args:
+        policies: As in `evaluate`.
+        family: Of the scenario.
+
+    Raises:
+        HetgymError: If one cannot be had, or is named twice.
+    """
+    chosen = [make_policy(policy, family) if isinstance(policy, str) else policy for policy in _listed(policies)]
+    names = [policy.name for policy in chosen]
+    if len(set(names)) < len(names):
+        raise HetgymError(f"policies: each can be named once (given: {', '.join(names)})")
+    return chosen
 
 
 def check_episodes(episodes: int, seed: int) -> None:
@@ -97,6 +112,7 @@ def play(simulator: Simulator, policy: Policy, seeds: Sequence[int]) -> pd.DataF
     return pd.DataFrame(
         {
             "policy": policy.name,
+            "clairvoyant": policy.clairvoyant,
             "seed": simulator.seeds,
             "return": outcome["episode_return"],
             "decision_seconds": seconds / outcome["episode_length"].sum(),

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from ..envs import Scenario
 from ..errors import HetgymError
+from .summary import FloatArray, more_is_better
+from .sweep import shown, swept
 
 HIGHEST_RATIO = 1.2
 """Training curves are cut off above."""
 
 CURVE = "curve.csv"
 """The file of a training run's folder that holds its results on held-out instances."""
+
+COLOURS = (
+    "#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2", "#8c564b", "#bcbd22", "#1b2a6b",
+    "#6b8e23", "#f2a6a0",
+)  # fmt: skip
+"""Of policies that do not read the future."""
+ORACLE_COLOURS = "#000000", "#777777", "#b0b0b0"
+MARKERS = "osD^vP*X<>hdp"
+"""Their number shares no factor with that of the colours: 156 pairs."""
+
+PANELS_IN_A_LINE = 4
+MOST_PANELS = 48
+MOST_TICKS = 9
+MOST_MARKERS = 12
+LOGARITHMIC_FROM = 30.0
+"""A panel whose means are positive and spread by this factor is drawn on a logarithmic axis."""
 
 
 def training_curve(run: Path) -> Figure:
@@ -49,20 +74,174 @@ def training_curve(run: Path) -> Figure:
     return figure
 
 
+def sweep_figure(
+    summary: pd.DataFrame,
+    x: str | None = None,
+    metrics: Sequence[str] | None = None,
+    scenario: Scenario | None = None,
+) -> Figure:
+    """Returns means over a swept setting, with their intervals: one line a policy.
+
+    There is a panel for each metric and each value of the other swept settings. Policies that read the future are
+    dashed, grey, and first in the legend.
+
+    Args:
+        summary: What `summarise_sweep` returned.
+        x: The setting on the horizontal axis; the first by default.
+        metrics: Those that are drawn; all by default.
+        scenario: What was played, for the title and the direction of the metrics.
+
+    Raises:
+        HetgymError: If there is no such setting or metric, or there would be more than 48 panels.
+    """
+    settings = swept(summary)
+    x = _one_of("x", x or settings[0], settings)
+    known = list(dict.fromkeys(summary["metric"]))
+    drawn = [_one_of("metric", metric, known) for metric in metrics or known]
+    others = [name for name in settings if name != x]
+    groups = list(summary.groupby(others, sort=False)) if others else [((), summary)]
+    check_panels(len(drawn) * len(groups))
+    lines = -(-len(groups) // PANELS_IN_A_LINE)
+    columns = -(-len(groups) // lines)
+    styles = _styles(summary)
+    width, height = (5.0, 3.6) if len(drawn) * len(groups) == 1 else (3.4, 2.6)
+    size = 2.8 + width * columns, max(0.8 + height * lines * len(drawn), 0.5 + 0.22 * len(styles))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(lines * len(drawn), columns, sharex=True, squeeze=False)
+    for metric, block in zip(drawn, np.split(axes, len(drawn)), strict=True):
+        panels = {
+            ", ".join(f"{name} = {shown(value)}" for name, value in zip(others, cell, strict=True)): rows[
+                rows["metric"] == metric
+            ]
+            for cell, rows in groups
+        }
+        _draw_panels(block, panels, x, styles)
+        better = f"\n({'more' if more_is_better(metric, scenario) else 'less'} is better)" if scenario else ""
+        for panel in block[:, 0]:
+            panel.set_ylabel(metric + better)
+    _scale_setting(axes[0, 0], list(dict.fromkeys(summary[x])))
+    for column in axes.T:
+        lowest = [panel for panel in column if panel.get_visible()][-1]
+        lowest.set_xlabel(x)
+        lowest.tick_params(labelbottom=True)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    if scenario:
+        figure.suptitle(scenario.name, x=0.01, ha="left")
+    return figure
+
+
+def check_panels(panels: int) -> None:
+    """Checks that a figure has room for so many panels.
+
+    Raises:
+        HetgymError: If it has not.
+    """
+    if panels > MOST_PANELS:
+        raise HetgymError(
+            f"plot: at most {MOST_PANELS} panels, one for each metric and value of all settings but the first "
+            f"(given: {panels})"
+        )
+
+
+def _draw_panels(
+    block: NDArray[Any], panels: dict[str, pd.DataFrame], x: str, styles: dict[str, dict[str, Any]]
+) -> None:
+    """Draws one metric: a panel for each title, on one vertical axis where each of them would fill half of that."""
+    means = [rows["mean"] for rows in panels.values()]
+    every = pd.concat(means)
+    together = 2 * min(own.max() - own.min() for own in means) >= every.max() - every.min()
+    for axes, (title, rows) in zip(block.flat, panels.items(), strict=False):
+        if together:
+            axes.sharey(block[0, 0])
+            axes.tick_params(labelleft=axes in block[:, 0])
+        _draw_lines(axes, rows, x, styles)
+        axes.set_title(title, loc="left", fontsize="medium")
+        scaled = every if together else rows["mean"]
+        if 0 < LOGARITHMIC_FROM * scaled.min() < scaled.max():
+            axes.set_yscale("log")
+    for unused in block.flat[len(panels) :]:
+        unused.set_visible(False)
+
+
+def _one_of(what: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise HetgymError(f"{what}: {name!r} is not in the summary; choose one of {', '.join(known)}")
+    return name
+
+
+def _styles(summary: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Returns how each policy is drawn, by its name; those that read the future come first."""
+    clairvoyant = summary.groupby("policy", sort=False)["clairvoyant"].any()
+    oracles = [str(name) for name in clairvoyant.index[clairvoyant]]
+    others = [str(name) for name in clairvoyant.index[~clairvoyant]]
+    dashed = zip(oracles, cycle(ORACLE_COLOURS), cycle(MARKERS), strict=False)
+    solid = zip(others, cycle(COLOURS), cycle(MARKERS), strict=False)
+    return {
+        name: {"color": colour, "marker": marker, "linestyle": "--", "label": f"{name} (reads the future)"}
+        for name, colour, marker in dashed
+    } | {name: {"color": colour, "marker": marker, "label": name} for name, colour, marker in solid}
+
+
+def _draw_lines(axes: Axes, rows: pd.DataFrame, x: str, styles: dict[str, dict[str, Any]]) -> None:
+    """Draws the means of policies over a setting, numbers in ascending order and all else at 0, 1, ..."""
+    values = list(dict.fromkeys(rows[x]))
+    is_number = _are_numbers(values)
+    for policy, style in styles.items():
+        own = rows[rows["policy"] == policy]
+        own = own.sort_values(x) if is_number else own
+        place = own[x].to_numpy(dtype=float) if is_number else np.arange(len(own))
+        axes.plot(place, own["mean"], markersize=4, linewidth=1.3, markevery=-(-len(own) // MOST_MARKERS), **style)
+        axes.fill_between(place, own["mean_low"], own["mean_high"], color=style["color"], alpha=0.12, linewidth=0)
+    axes.grid(axis="y", color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _scale_setting(axes: Axes, values: list[Any]) -> None:
+    """Puts ticks at values of a setting, on a logarithmic axis where that spaces them more evenly."""
+    places: list[float] = list(range(len(values)))
+    if _are_numbers(values):
+        values = sorted(values)
+        places = values
+        if values[0] > 0 and _unevenness(np.log(values)) < _unevenness(np.array(values)):
+            axes.set_xscale("log")
+    every = -(-len(values) // MOST_TICKS)
+    axes.set_xticks(places[::every], [shown(value) for value in values[::every]])
+    axes.xaxis.minorticks_off()
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _unevenness(values: FloatArray) -> float:
+    """Returns the coefficient of variation of the gaps between ascending numbers; 0 where there is one gap."""
+    gaps = np.diff(values)
+    return float(gaps.std() / gaps.mean()) if len(gaps) > 1 else 0.0
+
+
+def check_figure_path(path: Path) -> None:
+    """Checks that figures can be written in the format that a file's suffix names.
+
+    Raises:
+        HetgymError: If they cannot.
+    """
+    if path.suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise HetgymError(f"{path}: cannot write a figure in the format {path.suffix!r}; use .png, .svg or .pdf")
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a figure; the suffix says in which format. The file is replaced atomically.
 
     Raises:
         HetgymError: If the format is not known, or the file cannot be written.
     """
+    check_figure_path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(partial, dpi=150)
         os.replace(partial, path)
-    except ValueError as error:
-        raise HetgymError(
-            f"{path}: cannot write a figure in the format {path.suffix!r}; use .png, .svg or .pdf"
-        ) from error
     except OSError as error:
         raise HetgymError(f"{path}: cannot write this figure: {error.strerror}") from error

@@ -2,87 +2,148 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
+from numpy.typing import NDArray
 
+from ..envs import Scenario, load_scenario
 from ..errors import HetgymError
 
+FloatArray = NDArray[np.float64]
+
 RESAMPLES = 10_000
+BLOCK = 1000
+"""So many resamples are drawn at a time."""
+
+QUANTILES = 0.025, 0.975
+
+NOT_METRICS = "policy", "clairvoyant", "episode", "seed"
+"""Columns of a table that say what was played."""
 
 
 def summarise(
-    table: pd.DataFrame, metric: str = "makespan", reference: str | None = None, seed: int = 0
+    table: pd.DataFrame,
+    metric: str | None = None,
+    reference: str | None = None,
+    seed: int = 0,
+    scenario: str | Path | Scenario | None = None,
 ) -> pd.DataFrame:
     """Returns one row a policy, compared with a reference on the same episodes.
 
-    The interval is a 95% percentile bootstrap of the ratio of means, resampling episodes: both policies of a
-    pair are resampled together, since they met the same instances.
+    Intervals are 95% percentile bootstraps (Efron 1979, doi:10.1214/aos/1176344552), which resample episodes; all
+    policies are resampled together, since they met the same instances.
 
     Args:
         table: What `evaluate` returned.
-        metric: The column that is compared; less is better.
-        reference: The policy to compare with; ``heft`` where it was played, else the first.
+        metric: The column that is compared; by default the scenario's, without a scenario ``makespan``.
+        reference: The policy to compare with; by default the scenario's where it was played (``heft`` without a
+            scenario), else the first.
         seed: Of the resampling.
+        scenario: What was played: it says which metrics are better the more there is of them. Without it, less is
+            better of all but ``return``.
 
     Returns:
-        Columns ``policy``, ``mean``, ``ratio`` (of the mean to the reference's), ``low`` and ``high`` (its interval;
-        NaN where one episode or no variation gives none), ``wins`` and ``ties`` (shares of episodes),
-        ``microseconds`` (the policy's own time a decision).
+        Columns ``policy``, ``mean``, ``mean_low`` and ``mean_high`` (its interval), ``ratio`` (of the mean to the
+        reference's; NaN where that is not above 0), ``low`` and ``high`` (its interval), ``wins`` and ``ties`` (shares
+        of episodes), ``microseconds`` (the policy's own time a decision). One episode gives no interval: NaN.
 
     Raises:
-        HetgymError: If there is no such metric or reference.
+        HetgymError: If there is no such metric or reference, or an episode is there twice.
     """
+    setting = None if scenario is None else load_scenario(scenario)
+    metric = metric or (setting.metric if setting else "makespan")
+    check_metrics(table, [metric])
     policies = list(dict.fromkeys(table["policy"]))
-    if metric not in table.columns:
-        raise HetgymError(f"metric: {metric!r} is not among the columns {', '.join(table.columns)}")
-    reference = reference or default_reference(policies)
+    reference = find_reference(policies, reference, setting)
+    if table.duplicated(["policy", "episode"]).any():
+        raise HetgymError("table: a policy played an episode twice; a sweep is for summarise_sweep")
+    values = table.pivot(index="episode", columns="policy", values=metric)[policies].to_numpy(dtype=float)
+    base = values[:, [policies.index(reference)]]
+    means = _resampled_means(values, seed)
+    ratios = _ratio(means, means[:, [policies.index(reference)]])
+    # Sums in another order may differ in the last bits.
+    ties = np.isclose(values, base, rtol=1e-9, atol=0.0)
+    better = values > base if more_is_better(metric, setting) else values < base
+    mean = values.mean(axis=0)
+    mean_low, mean_high = np.quantile(means, QUANTILES, axis=0)
+    low, high = np.quantile(ratios, QUANTILES, axis=0)
+    return pd.DataFrame(
+        {
+            "policy": policies,
+            "mean": mean,
+            "mean_low": mean_low,
+            "mean_high": mean_high,
+            "ratio": _ratio(mean, base.mean()),
+            "low": low,
+            "high": high,
+            "wins": (better & ~ties).mean(axis=0),
+            "ties": ties.mean(axis=0),
+            "microseconds": table.groupby("policy")["decision_seconds"].mean()[policies].to_numpy() * 1e6,
+        }
+    )
+
+
+def more_is_better(metric: str, scenario: Scenario | None) -> bool:
+    """Returns whether more of a metric is better: of the return it is in every family."""
+    return metric == "return" or (scenario is not None and metric in scenario.more_is_better)
+
+
+def check_metrics(table: pd.DataFrame, metrics: Sequence[str]) -> None:
+    """Checks that a table has some metrics.
+
+    Raises:
+        HetgymError: If it has not.
+    """
+    known = [name for name in table.columns if name not in NOT_METRICS and pd.api.types.is_numeric_dtype(table[name])]
+    for metric in metrics:
+        if metric not in known:
+            raise HetgymError(f"metric: {metric!r} is not among the metrics {', '.join(known)}")
+
+
+def find_reference(policies: Sequence[str], reference: str | None, scenario: Scenario | None) -> str:
+    """Returns the policy that others are compared with.
+
+    Args:
+        policies: Who played.
+        reference: A name among them; by default the scenario's reference, where it played, else the first.
+        scenario: What was played; without it the reference is ``heft``, where it played.
+
+    Raises:
+        HetgymError: If the one that is named did not play.
+    """
+    if reference is None:
+        usual = scenario.reference if scenario else "heft"
+        return usual if usual in policies else policies[0]
     if reference not in policies:
         raise HetgymError(f"reference: {reference!r} was not played; choose one of {', '.join(policies)}")
-    values = table.pivot(index="episode", columns="policy", values=metric)
-    base = values[reference].to_numpy()
-    rows = []
-    for policy in policies:
-        own = values[policy].to_numpy()
-        low, high = ratio_interval(own, base, seed)
-        # Sums in another order may differ in the last bits.
-        ties = np.isclose(own, base, rtol=1e-9, atol=0.0)
-        rows.append(
-            {
-                "policy": policy,
-                "mean": own.mean(),
-                "ratio": _ratio(own, base),
-                "low": low,
-                "high": high,
-                "wins": float(((own < base) & ~ties).mean()),
-                "ties": float(ties.mean()),
-                "microseconds": table.loc[table["policy"] == policy, "decision_seconds"].mean() * 1e6,
-            }
-        )
-    return pd.DataFrame(rows)
+    return reference
 
 
-def default_reference(policies: list[str]) -> str:
-    """Returns the policy that others are compared with: ``heft`` where it was played, else the first."""
-    return "heft" if "heft" in policies else policies[0]
+def _resampled_means(values: FloatArray, seed: int) -> FloatArray:
+    """Returns the means of columns over rows that are drawn with replacement, float64 (`RESAMPLES`, N).
+
+    Args:
+        values: Float64 (episodes, N).
+        seed: Of the draws, which are the same for all columns.
+    """
+    count = len(values)
+    means = np.full((RESAMPLES, values.shape[1]), np.nan)
+    if count < 2:
+        return means
+    chance = np.random.default_rng(seed)
+    first_of_row = count * np.arange(BLOCK)[:, None]
+    for first in range(0, RESAMPLES, BLOCK):
+        drawn = chance.integers(0, count, (BLOCK, count)) + first_of_row
+        times = np.bincount(drawn.ravel(), minlength=BLOCK * count).reshape(BLOCK, count)
+        means[first : first + BLOCK] = times.astype(float) @ values / count
+    return means
 
 
-def ratio_interval(own: np.ndarray, base: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Returns the 95% bootstrap interval of mean(own) / mean(base) over paired samples; NaN for a single pair."""
-    if len(own) < 2:
-        return float("nan"), float("nan")
-    result = bootstrap(
-        (own, base),
-        _ratio,
-        n_resamples=RESAMPLES,
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
-
-
-def _ratio(own: np.ndarray, base: np.ndarray, axis: int = -1) -> np.ndarray:
-    mean: np.ndarray = own.mean(axis=axis) / base.mean(axis=axis)
-    return mean
+def _ratio(means: FloatArray, base: FloatArray) -> FloatArray:
+    """Returns means over those of the reference; NaN where these are not above 0."""
+    ratio = np.full(means.shape, np.nan)
+    np.divide(means, base, where=base > 0, out=ratio)
+    return ratio

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from hetgym.cli import main
 from hetgym.workloads import TaskGraph, write_wfformat
@@ -88,6 +90,75 @@ def test_worst_case_is_written_drawn_and_played_again(tmp_path: Path, capsys: py
     assert played[0]["mean"] / played[1]["mean"] == pytest.approx(found["ratio"], rel=1e-9)
 
 
+ORACLE = """
+from hetgym.agents import make_policy
+
+def make():
+    policy = make_policy("lookahead")
+    policy.name, policy.clairvoyant = "seer", True
+    return policy
+"""
+
+SWEEP = ["evaluate", "--sweep", "ccr=0.5:1.5:0.5", "--sweep", "num_tasks=4,8", "--episodes", "3"]
+
+
+@pytest.fixture
+def oracle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "an_oracle_of_the_cli.py").write_text(ORACLE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "an_oracle_of_the_cli:make"
+
+
+def test_sweep_prints_a_table_and_writes_files(oracle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    csv, plot = tmp_path / "sweep.csv", tmp_path / "pictures" / "sweep.png"
+    main([*SWEEP, "--policies", f"{oracle},heft,random", "--metric", "utilisation,makespan",
+          "--csv", str(csv), "--plot", str(plot)])  # fmt: skip
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines()]
+    assert ["ccr", "num_tasks", "seer*", "heft", "random"] in lines
+    assert "random: utilisation, 3 episodes from seed 0 in each cell" in printed
+    assert "* reads the future" in printed
+    table = pd.read_csv(csv)
+    assert table["ccr"].drop_duplicates().tolist() == [0.5, 1.0, 1.5]
+    assert len(table) == 6 * 3 * 3
+    cell = table[(table["ccr"] == 0.5) & (table["num_tasks"] == 8)].groupby("policy")["utilisation"].mean()
+    (row,) = [line for line in lines if line[:2] == ["0.5", "8"]]
+    assert [float(word) for word in row[2:]] == pytest.approx(cell[["seer", "heft", "random"]].tolist(), rel=1e-4)
+    assert plot.read_bytes().startswith(PNG)
+
+
+def test_sweep_is_as_wide_as_it_must_be(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    policies = ["heft", "peft", "best-of-2:lookahead", "min-min", "mct", "random"]
+    arguments = ["evaluate", "--sweep", "num_tasks=4,5", "--episodes", "2", "--policies", ",".join(policies)]
+    main(arguments)
+    whole = capsys.readouterr().out.splitlines()
+    assert sum("num_tasks" in line for line in whole) == 1
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setattr(Console, "width", 60)
+    main(arguments)
+    parts = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert sum("num_tasks" in line for line in parts) == 2
+    assert max(map(len, parts)) <= 60
+    assert "…" not in "".join(parts)
+
+
+def test_sweep_json_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*SWEEP, "--policies", "heft,mct", "--reference", "mct", "--metric", "makespan,return", "--json"])
+    content = json.loads(capsys.readouterr().out)
+    assert content["sweep"] == {"ccr": [0.5, 1.0, 1.5], "num_tasks": [4, 8]}
+    assert content["metrics"] == ["makespan", "return"]
+    assert len(content["summary"]) == 2 * 6 * 2
+    first, second = content["summary"][:2]
+    assert (first["ccr"], first["num_tasks"], first["policy"], first["metric"]) == (0.5, 4, "heft", "makespan")
+    assert first["ratio"] == pytest.approx(first["mean"] / second["mean"])
+    assert first["mean_low"] <= first["mean"] <= first["mean_high"]
+
+
+def test_words_of_one_sweep_are_settings_too(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", "--sweep", "ccr=1,2", "num-tasks=4", "--episodes", "1", "--policies", "heft", "--json"])
+    assert json.loads(capsys.readouterr().out)["sweep"] == {"ccr": [1, 2], "num_tasks": [4]}
+
+
 def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     main(["train", "--steps", "200", "--num-envs", "4", "--rollout", "20", "--hidden", "8", "--rounds", "1",
@@ -112,6 +183,24 @@ def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["evaluate", "--scenario", "nowhere.yaml"], "nowhere.yaml"),
         (["evaluate", "--episodes", "2", "--gantt", "x.png", "--gantt-episode", "2"], "gantt_episode"),
         (["evaluate", "--episodes", "1", "--policies", "heft", "--gantt", "x.docx"], "x.docx"),
+        (["evaluate", "--set", "self=1"], "'self'"),
+        (["evaluate", "--sweep", "ccr"], "NAME=START:STOP:STEP"),
+        (["evaluate", "--sweep", "ccr=1:2:0"], "steps of 0"),
+        (["evaluate", "--sweep", "ccr="], "ccr has no values"),
+        (["evaluate", "--sweep", "nope=1"], "'nope'"),
+        (["evaluate", "--sweep", "self=1"], "'self'"),
+        (["evaluate", "--sweep", "ccr=1,-1"], "ccr"),
+        (["evaluate", "--sweep", "ccr=1", "--sweep", "ccr=2"], "ccr is given twice"),
+        (["evaluate", "--sweep", "ccr=1", "--set", "ccr=2"], "ccr is given twice"),
+        (["evaluate", "--sweep", "ccr=1:101:1", "--sweep", "num_tasks=1:100:1"], "at most 10,000 cells"),
+        (["evaluate", "--sweep", "ccr=1", "--policies", "heft", "--metric", "makespan,fame"], "'fame'"),
+        (["evaluate", "--sweep", "ccr=1", "--policies", "heft", "--reference", "peft"], "'peft' was not played"),
+        (["evaluate", "--sweep", "ccr=1", "--policies", "heft", "--plot", "x.docx"], "x.docx"),
+        (["evaluate", "--sweep", "ccr=1", "--sweep", "pool=1:49:1", "--policies", "heft", "--plot", "x.png"], "panels"),
+        (["evaluate", "--sweep", "ccr=1", "--gantt", "x.png"], "gantt"),
+        (["evaluate", "--sweep", "ccr=1", "--adversarial", "heft", "cpop"], "adversarial"),
+        (["evaluate", "--plot", "x.png"], "plot: is for --sweep"),
+        (["evaluate", "--policies", "heft", "--episodes", "1", "--metric", "makespan,energy"], "'makespan,energy'"),
         (["train", "--steps", "-1"], "steps"),
         (["evaluate", "--output", "x.yaml"], "output"),
         (["evaluate", "--adversarial", "heft", "nope"], "unknown policy 'nope'"),

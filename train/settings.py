@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Literal
 
 from ..envs import Scenario, load_scenario
+from ..envs.core.changes import parse_changes
 from ..errors import HetgymError
 
 
@@ -87,21 +85,3 @@ class TrainSettings:
     def load_scenario(self) -> Scenario:
         """Returns the scenario with its changed settings."""
         return load_scenario(self.scenario, **parse_changes(self.set))
-
-
-def parse_changes(changes: Sequence[str]) -> dict[str, Any]:
-    """Returns the settings that ``NAME=VALUE`` words change; values are read as YAML.
-
-    Raises:
-        HetgymError: If a word has no ``=``, or its value is not YAML.
-    """
-    parsed = {}
-    for change in changes:
-        name, separator, value = change.partition("=")
-        if not separator:
-            raise HetgymError(f"set: {change!r} is not of the form NAME=VALUE")
-        try:
-            parsed[name.replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise HetgymError(f"set: the value of {change!r} is not valid YAML") from error
-    return parsed

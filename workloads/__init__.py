@@ -4,7 +4,8 @@ from .canonical import CANONICAL_GRAPHS
 from .generators import CanonicalGraph, GraphFile, GraphSource, RandomGraphs, WorkflowFile, random_task_graph
 from .graph_file import load_task_graph, save_task_graph
 from .language_models import MoELayer, NpuPrefill, moe_layer, npu_prefill
-from .moe_models import MoEModel, list_moe_models, load_moe_model
+from .model_zoo import CompositionOfExperts, LoraAdapters
+from .moe_models import MoEModel, ServingCosts, list_moe_models, load_moe_model, serving_costs
 from .pipelines import Pipeline, bubble_fraction, pipeline
 from .soc import SocJob, soc_jobs
 from .spark import SparkJobs, spark_jobs
@@ -31,15 +32,18 @@ __all__ = [
     "FFT",
     "CanonicalGraph",
     "Chains",
+    "CompositionOfExperts",
     "ForkJoin",
     "GaussianElimination",
     "GraphFile",
     "GraphSource",
+    "LoraAdapters",
     "MoELayer",
     "MoEModel",
     "NpuPrefill",
     "Pipeline",
     "RandomGraphs",
+    "ServingCosts",
     "SocJob",
     "SparkJobs",
     "TaskGraph",
@@ -63,6 +67,7 @@ __all__ = [
     "random_task_graph",
     "read_wfformat",
     "save_task_graph",
+    "serving_costs",
     "soc_jobs",
     "spark_jobs",
     "task_graph_from_work",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,25 +11,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import HetgymError, one_line, read_yaml, unknown_name
-from ..hardware_models import Device, MemoryHierarchy, Platform, memory_hierarchy, operation_time, transfer_time
-from ..hardware_models.hierarchy import SIXTEEN_BITS
+from ..errors import one_line, read_yaml, unknown_name
+from ..hardware_models import Device, Platform, memory_hierarchy, operation_time
+from .serving import (
+    ACTIVATION_BYTES,
+    item_seconds,
+    memory_costs,
+    quality_prices,
+    sixteen_bits,
+    two_precisions,
+    weight_bytes,
+)
 from .task_graph import FloatArray
 
-PARAMETER_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
-"""Bytes of a weight by precision, without scales."""
-
-SCALE_BYTES = 2.0
-"""Of the scale that a group of weights shares."""
-
-WEIGHT_ERROR = {"fp32": 0.0, "fp16": 0.0, "bf16": 0.0, "fp8": 0.027, "int8": 0.0065, "int4": 0.11}
-"""Root mean square error of normal weights by precision, relative to the weights; 0 where it is negligible.
-
-For integers of b bits, weights are rounded to steps of which 2^b - 1 lie between minus and plus the largest of a group
-of 128, which is about 2.85 deviations: 2 x 2.85 / (2^b - 1) / sqrt(12). For fp8, to three bits of mantissa."""
-
 _PUBLISHED = Path(__file__).parent / "moe-models.yaml"
-_ACTIVATION_BYTES = 2.0
 
 _Size = Annotated[int, Field(ge=1, le=10_000_000)]
 _Count = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -203,13 +197,13 @@ class MoEModel(_Frozen):
         """Returns the bytes of one routed expert.
 
         Args:
-            precision: A key of `PARAMETER_BYTES`.
+            precision: A key of `hetgym.workloads.serving.PARAMETER_BYTES`.
             scale_group: So many weights share a scale of 2 bytes; None: scales are not counted.
 
         Raises:
             HetgymError: If there is no such precision, or the group is not positive.
         """
-        return self.expert_parameters * _weight_bytes(precision, scale_group)
+        return self.expert_parameters * weight_bytes(precision, scale_group)
 
 
 @cache
@@ -247,22 +241,11 @@ def load_moe_model(name_or_path: str | Path) -> MoEModel:
         raise one_line(error, str(path)) from error
 
 
-def _weight_bytes(precision: str, scale_group: int | None) -> float:
-    if precision not in PARAMETER_BYTES:
-        raise unknown_name("precision", precision, list(PARAMETER_BYTES))
-    if scale_group is None:
-        return PARAMETER_BYTES[precision]
-    if scale_group < 1:
-        raise HetgymError(f"scale_group: must be at least 1 weight (given: {scale_group})")
-    return PARAMETER_BYTES[precision] + SCALE_BYTES / scale_group
-
-
 @dataclass(frozen=True)
 class ServingCosts:
     """What a model's experts and the rest of it cost on a platform.
 
-    The accelerator computes at 16 bits whatever the precision of the weights, which it reads from its fast memory. An
-    expert with n tokens takes ``max(floor, n * slope)`` there; the floor is the reading of its weights.
+    An expert with n tokens takes ``max(floor, n * slope)`` on the accelerator; the floor is the reading of its weights.
 
     Attributes:
         model: Which.
@@ -330,7 +313,7 @@ class ServingCosts:
         without = self._products(model.attention_parameters + model.dense_ffn_parameters, tokens)
         attention = operation_time(
             self.device, "attention", self.precision, model.pair_flop * looks,
-            _ACTIVATION_BYTES * model.kept_numbers * context,
+            ACTIVATION_BYTES * model.kept_numbers * context,
         )  # fmt: skip
         output = self._products(model.output_parameters, np.zeros_like(tokens))
         rest = model.dense_layers * without + output
@@ -338,7 +321,7 @@ class ServingCosts:
 
     def _products(self, parameters: int, tokens: FloatArray) -> FloatArray:
         """Returns the time of products of tokens with weights at 16 bits, s."""
-        num_bytes = np.full_like(tokens, _ACTIVATION_BYTES * parameters)
+        num_bytes = np.full_like(tokens, ACTIVATION_BYTES * parameters)
         return operation_time(self.device, "matmul", self.precision, 2.0 * parameters * tokens, num_bytes)
 
 
@@ -354,8 +337,7 @@ def serving_costs(
 ) -> ServingCosts:
     """Returns what a model costs on a platform, by the roofline model.
 
-    `memory_hierarchy` says which device, memories and links serve it. The processor computes from the slow memory, at
-    16 bits if it has a rate for that, else at 32.
+    `memory_hierarchy` says which device, memories and links serve it, and `item_seconds` how they compute.
 
     Prices are in units of the environment's reward: the ideal time of a token's pass. There is no measured exchange
     rate between lost quality and lost time, so the defaults are a convention: that leaving out an expert of score 1
@@ -365,7 +347,7 @@ def serving_costs(
     Args:
         model: Which.
         platform: Where.
-        high: Precision of experts: a key of `PARAMETER_BYTES`.
+        high: Precision of experts: a key of `hetgym.workloads.serving.PARAMETER_BYTES`.
         low: The other precision at which they may be loaded.
         scale_group: As in `MoEModel.expert_bytes`, for integer weights.
         low_price: As in `ServingCosts`; by default as said above.
@@ -375,54 +357,23 @@ def serving_costs(
         HetgymError: If there is no such precision, ``low`` takes more bytes than ``high``, a price is negative, or the
             platform cannot serve a model.
     """
-    low_bytes, high_bytes = (
-        model.expert_bytes(precision, scale_group if precision.startswith("int") else None) for precision in (low, high)
-    )
-    if low_bytes > high_bytes:
-        raise HetgymError(f"low: must not take more bytes than high, {high!r} (given: {low!r})")
-    if low_price is None:
-        low_price = skip_price * max(WEIGHT_ERROR[low] - WEIGHT_ERROR[high], 0.0)
-    for name, price in (("low_price", low_price), ("skip_price", skip_price)):
-        if not 0 <= price < math.inf:
-            raise HetgymError(f"{name}: must be finite and not negative (given: {price})")
-    parts = memory_hierarchy(platform)
-    device, flop = parts.accelerator, 2.0 * model.expert_parameters
-    precision = sixteen_bits(device)
-    cpu_floor, cpu_slope = _processor_seconds(parts, flop, high_bytes)
+    high_each, low_each = two_precisions(high, low, scale_group)
+    low_price, skip_price = quality_prices(high, low, low_price, skip_price)
+    parts, count = memory_hierarchy(platform), model.expert_parameters
+    seconds = item_seconds(parts, 2.0 * count, high_each * count, low_each * count)
     return ServingCosts(
         model=model,
-        device=device,
-        precision=precision,
-        high_bytes=high_bytes,
-        low_bytes=low_bytes,
-        device_floor_high=float(operation_time(device, "matmul", precision, 0.0, high_bytes)),
-        device_floor_low=float(operation_time(device, "matmul", precision, 0.0, low_bytes)),
-        device_slope=float(operation_time(device, "matmul", precision, flop, 0.0)),
-        cpu_floor=cpu_floor,
-        cpu_slope=cpu_slope,
-        link_bandwidth=parts.bandwidth,
-        link_latency=parts.latency,
-        ssd_bandwidth=parts.storage_bandwidth,
-        ssd_latency=parts.storage_latency,
-        device_memory=parts.fast.capacity,
-        dense_bytes=_ACTIVATION_BYTES * model.dense_parameters,
+        device=parts.accelerator,
+        precision=sixteen_bits(parts.accelerator),
+        high_bytes=high_each * count,
+        low_bytes=low_each * count,
+        device_floor_high=float(seconds["device_floor_high"][0]),
+        device_floor_low=float(seconds["device_floor_low"][0]),
+        device_slope=float(seconds["device_slope"][0]),
+        cpu_floor=float(seconds["cpu_floor"][0]),
+        cpu_slope=float(seconds["cpu_slope"][0]),
+        **memory_costs(parts),
+        dense_bytes=ACTIVATION_BYTES * model.dense_parameters,
         low_price=low_price,
         skip_price=skip_price,
     )
-
-
-def sixteen_bits(device: Device) -> str:
-    """Returns the precision of 16 bits at which a device is fastest; fp32 if it has a rate for neither."""
-    known = [precision for precision in SIXTEEN_BITS if precision in device.peak_flops]
-    return max(known, key=lambda precision: device.peak_flops[precision], default="fp32")
-
-
-def _processor_seconds(parts: MemoryHierarchy, flop: float, num_bytes: float) -> tuple[float, float]:
-    """Returns floor and slope of an expert on the processor, s."""
-    processor = parts.processor
-    if processor is None:
-        return math.inf, math.inf
-    precision = sixteen_bits(processor)
-    reading = float(operation_time(processor, "matmul", precision, 0.0, num_bytes))
-    fetching = transfer_time(num_bytes, parts.processor_link)
-    return max(reading, fetching), float(operation_time(processor, "matmul", precision, flop, 0.0))

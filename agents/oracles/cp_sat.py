@@ -1,13 +1,13 @@
 """The exact solver of task graphs: a schedule of least makespan, or bounds on it, by OR-Tools CP-SAT.
 
-Each task has an optional interval on every device; what a device runs does not overlap; a task starts when its job
-has arrived, and so long after the end of each predecessor as their devices require. Devices that are equal, and
-between which data take no time, are one resource that runs as many tasks at a time.
+Each task has an optional interval of fixed size on every device; what a device runs does not overlap; a task starts
+when its job has arrived, and so long after the end of each predecessor as their devices require.
 
 The solver counts in whole units of time, rounded down. What it proves is thus a lower bound on the makespan, and what
-it finds is a schedule once its decisions, in the order of their starts, have been placed with the durations as they
-are. Where all times are whole numbers of less than `RESOLUTION` bits, the unit is a second, and nothing is rounded.
-Elsewhere there are 2**29 to 2**30 units in the makespan of the hint.
+it finds is a schedule once its decisions, in the order of their starts, have been placed with the times as they are:
+it takes longer by less than a unit for each task and each transfer on its longest path. Where all times are whole
+numbers of less than `RESOLUTION` bits, the unit is a second, and nothing is rounded. Elsewhere there are 2**29 to 2**30
+units in the makespan of the hint.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -32,12 +31,17 @@ from ..heuristics.list_schedulers import decide_again, heft, lookahead, min_min,
 from ..heuristics.replay import Planner
 
 try:
+    import ortools
     from ortools.sat.python import cp_model
 except ImportError as error:
     raise HetgymError("policy 'cp-sat': OR-Tools is not installed; it comes with the extra hetgym[oracle]") from error
 
 RESOLUTION = 30
 """Bits of a makespan in units."""
+
+_WORKERS = range(1, 10_001)
+_SEEDS = range(-(2**31), 2**31)
+"""What OR-Tools takes."""
 
 _ROUNDING = 1e-9
 """Relative: what sums of floats may be off by."""
@@ -85,13 +89,15 @@ class CpSat(Planner):
             seed: Of the search.
 
         Raises:
-            HetgymError: If a limit is not positive, or there is no worker.
+            HetgymError: If a limit is not positive, or OR-Tools takes no such number of workers or seed.
         """
         for field, value in (("time_limit", time_limit), ("deterministic_limit", deterministic_limit)):
             if not value > 0:
                 raise HetgymError(f"policy 'cp-sat': {field}: must be positive (given: {value})")
-        if workers < 1:
-            raise HetgymError(f"policy 'cp-sat': workers: there must be at least one (given: {workers})")
+        if not (isinstance(workers, int) and workers in _WORKERS):
+            raise HetgymError(f"policy 'cp-sat': workers: there must be 1 to {_WORKERS[-1]} (given: {workers})")
+        if not (isinstance(seed, int) and seed in _SEEDS):
+            raise HetgymError(f"policy 'cp-sat': seed: must be a whole number of 32 bits, signed (given: {seed})")
         self._settings: dict[str, int | float] = {
             "max_time_in_seconds": time_limit,
             "max_deterministic_time": deterministic_limit,
@@ -108,6 +114,9 @@ class CpSat(Planner):
 
         Args:
             problem: As in `Planner.schedule`.
+
+        Raises:
+            HetgymError: If CP-SAT calls the model invalid or infeasible, which it cannot be.
         """
         begin = time.perf_counter()
         instance = Instance.of(problem)
@@ -120,8 +129,14 @@ class CpSat(Planner):
         schedules = [hinted]
         if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             schedules.append(model.schedule(solver, hinted.sequence))
+            bound = max(bound, solver.best_objective_bound * model.times.unit)
+        elif status != cp_model.UNKNOWN:
+            raise HetgymError(
+                f"policy 'cp-sat': task graph {instance.graph.name!r}: OR-Tools {ortools.__version__} says "
+                f"{solver.status_name(status)} {solver.solution_info()} of a model that it was shown a solution of: "
+                "it is broken, choose another version"
+            )
         best = min(schedules, key=lambda schedule: schedule.makespan)
-        bound = max(bound, solver.best_objective_bound * model.times.unit)
         return Solution(
             schedule=best,
             status="optimal" if status == cp_model.OPTIMAL else "feasible",
@@ -193,30 +208,9 @@ class _Times:
             horizon=horizon,
         )
 
-    @cached_property
-    def pools(self) -> list[list[int]]:
-        """The devices; those are together that are equal and exchange data in no time."""
-        pools: list[list[int]] = []
-        for device in range(self.duration.shape[1]):
-            pool = next((pool for pool in pools if self._are_equal(pool[0], device)), None)
-            if pool is None:
-                pools.append([device])
-            else:
-                pool.append(device)
-        return pools
-
-    def _are_equal(self, one: int, other: int) -> bool:
-        # In a pool, the solver would let a task that takes no time run beside others.
-        return (
-            bool((self.duration[:, one] != 0).all())
-            and np.array_equal(self.duration[:, one], self.duration[:, other])
-            and np.array_equal(self.transfer[:, one], self.transfer[:, other])
-            and np.array_equal(self.transfer[:, :, one], self.transfer[:, :, other])
-        )
-
 
 class _Model:
-    """A CP-SAT model: when each task starts and ends, and in which pool of devices.
+    """A CP-SAT model: when each task starts and ends, and on which device.
 
     Attributes:
         cp: The model.
@@ -238,59 +232,53 @@ class _Model:
         makespan = self.cp.new_int_var(math.ceil(least) if times.exact else math.floor(least), times.horizon, "")
         self._start = [self.cp.new_int_var(release, times.horizon, "") for release in times.release.tolist()]
         self._end = [self.cp.new_int_var(release, times.horizon, "") for release in times.release.tolist()]
-        self._inside = [self._choose_pool(task) for task in range(instance.graph.num_tasks)]
-        for pool in range(len(times.pools)):
-            self._run_in_turn(pool)
+        self._on = [self._choose_device(task) for task in range(instance.graph.num_tasks)]
+        for device in range(instance.platform.num_devices):
+            self._run_in_turn(device)
         for edge in range(instance.graph.num_edges):
             self._wait_for_data(edge)
         for end in self._end:
             self.cp.add(end <= makespan)
         self.cp.minimize(makespan)
 
-    def _choose_pool(self, task: int) -> dict[int, cp_model.IntVar]:
-        """Returns a variable for each pool where a task can run: whether it does."""
-        pools = [pool for pool, devices in enumerate(self.times.pools) if self.times.duration[task, devices[0]] >= 0]
-        inside = {pool: self.cp.new_bool_var("") for pool in pools}
-        self.cp.add_exactly_one(inside.values())
-        return inside
+    def _choose_device(self, task: int) -> dict[int, cp_model.IntVar]:
+        """Returns a variable for each device that can run a task: whether it does."""
+        durations = {device: time for device, time in enumerate(self.times.duration[task].tolist()) if time >= 0}
+        on = {device: self.cp.new_bool_var("") for device in durations}
+        self.cp.add_exactly_one(on.values())
+        for device, duration in durations.items():
+            self.cp.add(self._end[task] >= self._start[task] + duration).only_enforce_if(on[device])
+        return on
 
-    def _run_in_turn(self, pool: int) -> None:
-        devices = self.times.pools[pool]
-        durations = self.times.duration[:, devices[0]].tolist()
-        intervals = [
-            self.cp.new_optional_interval_var(self._start[task], durations[task], self._end[task], inside[pool], "")
-            for task, inside in enumerate(self._inside)
-            if pool in inside
-        ]
-        if len(devices) == 1:
-            self.cp.add_no_overlap(intervals)
-        else:
-            self.cp.add_cumulative(intervals, [1] * len(intervals), len(devices))
+    def _run_in_turn(self, device: int) -> None:
+        durations = self.times.duration[:, device].tolist()
+        # With a variable for the end, which intervals on several devices share, OR-Tools 9.15 proves what is not so.
+        self.cp.add_no_overlap(
+            self.cp.new_optional_fixed_size_interval_var(self._start[task], durations[task], on[device], "")
+            for task, on in enumerate(self._on)
+            if device in on
+        )
 
     def _wait_for_data(self, edge: int) -> None:
         sender, receiver = self._instance.graph.edges[:, edge].tolist()
-        start, end, inside = self._start[receiver], self._end[sender], self._inside[receiver]
+        start, end, on = self._start[receiver], self._end[sender], self._on[receiver]
         self.cp.add(start >= end)
-        for source, sent in self._inside[sender].items():
-            delays = {target: self._delay(edge, source, target) for target in inside if target != source}
-            # Whoever leaves the pool waits for the least of them: one constraint where the others are equal.
+        for source, sent in self._on[sender].items():
+            delays = {target: int(self.times.transfer[edge, source, target]) for target in on if target != source}
+            # Whoever leaves the device waits for the least of them: one constraint where the others are equal.
             least = min(delays.values(), default=0)
-            waits = [(least, [sent, ~inside[source]] if source in inside else [sent])]
-            waits += [(delay, [sent, inside[target]]) for target, delay in delays.items() if delay > least]
+            waits = [(least, [sent, ~on[source]] if source in on else [sent])]
+            waits += [(delay, [sent, on[target]]) for target, delay in delays.items() if delay > least]
             for delay, condition in waits:
                 if delay > 0:
                     self.cp.add(start >= end + delay).only_enforce_if(condition)
-
-    def _delay(self, edge: int, source: int, target: int) -> int:
-        pools = self.times.pools
-        return int(self.times.transfer[edge, pools[source][0], pools[target][0]])
 
     def hint(self, schedule: Schedule) -> None:
         """Shows the solver a schedule to begin with."""
         for task, start in enumerate((schedule.start // self.times.unit).astype(np.int64).tolist()):
             self.cp.add_hint(self._start[task], start)
-            for pool, inside in self._inside[task].items():
-                self.cp.add_hint(inside, schedule.device[task] in self.times.pools[pool])
+            for device, on in self._on[task].items():
+                self.cp.add_hint(on, schedule.device[task] == device)
 
     def schedule(self, solver: cp_model.CpSolver, sequence: IntArray) -> Schedule:
         """Returns what was found, with the instance's own times.
@@ -299,11 +287,8 @@ class _Model:
             solver: It has found something.
             sequence: int64 (T,), the tasks, each after its predecessors.
         """
-        start, end = (np.array([solver.value(time) for time in times]) for times in (self._start, self._end))
-        order = _by_start(start, end, sequence)
-        device, free = np.empty_like(order), [0] * self.times.duration.shape[1]
-        for task in order:
-            pool = next(pool for pool, inside in self._inside[task].items() if solver.boolean_value(inside))
-            device[task] = next(device for device in self.times.pools[pool] if free[device] <= start[task])
-            free[device[task]] = end[task]
+        start = np.array([solver.value(start) for start in self._start])
+        chosen = [next(device for device in on if solver.boolean_value(on[device])) for on in self._on]
+        device = np.array(chosen, dtype=np.int64)
+        order = _by_start(start, start + self.times.duration[np.arange(device.size), device], sequence)
         return decide_again(Instances.holding(self._instance), order, device, insertion=False)

@@ -62,9 +62,19 @@ class Scenario(BaseModel, ABC):
     @property
     @abstractmethod
     def metric(self) -> str:
-        """The metric that policies are compared by; less is better."""
+        """The metric that policies are compared by."""
 
-    def override(self, **changes: Any) -> Self:
+    @property
+    def more_is_better(self) -> frozenset[str]:
+        """Of which metrics more is better; of all others less is."""
+        return frozenset()
+
+    @property
+    def reference(self) -> str:
+        """The policy that others are compared with, where it is played."""
+        return self.baselines[0]
+
+    def override(self, /, **changes: Any) -> Self:
         """Returns the scenario with some settings changed.
 
         Args:
@@ -106,7 +116,7 @@ def list_scenarios() -> dict[str, Path]:
     return {path.stem: path for path in sorted(ENVS.glob("*/scenarios/*.yaml"))}
 
 
-def load_scenario(scenario: str | Path | Scenario, **overrides: Any) -> Scenario:
+def load_scenario(scenario: str | Path | Scenario, /, **overrides: Any) -> Scenario:
     """Returns a scenario by name, from a file, or as it is.
 
     Args:

@@ -90,13 +90,15 @@ def _advance(world: World, rows: IntArray, actions: IntArray, observes: bool) ->
         if takes and not status.is_over:
             allowed = _decide(world, episode, b, action, num_candidates, observes)
         run_on(episode)
+        # What happened before the first decision is nobody's merit.
+        gained, steps = reward(episode), status.step - status.paid_step
+        status.paid_step = status.step
         if takes:
-            outcome.reward = reward(episode)
-            outcome.discount = episode.law[0].discount_per_token ** (status.step - status.paid_step)
+            outcome.reward = gained
+            outcome.discount = episode.law[0].discount_per_token ** steps
             outcome.invalid_action, outcome.terminated = not allowed, status.is_over
             outcome.episode_return += outcome.reward
             outcome.episode_length += 1
-            status.paid_step = status.step
         if observes:
             show(world, episode, b)
         noteworthy += outcome.terminated or outcome.invalid_action

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...compilation import inner
+from ...compilation import inner, rare
 from ..core.simulator import CLIP, Feature, ObservationSchema
 from .link import seconds_to_load, size_of
 from .rules import CPU, LOAD_LOW, SKIP, WAYS
-from .serving import BITS, device_seconds, is_way, layer_ahead, may_prefetch
+from .serving import BITS, device_seconds, farthest, is_way, layer_ahead, may_prefetch
 from .state import EVICT, MISS, PREFETCH, PREFETCH_EVICT, Episode, World, is_evictable
 
 SCHEMA = ObservationSchema(
@@ -89,13 +89,13 @@ def _uses_within(history: np.uint64, age: int, steps: int) -> int:
     return count
 
 
-@inner
+@rare
 def list_targets(world: World, episode: Episode, b: int) -> int:
     """Lists what may be fetched early, and returns how many there are: predicted items, else those of most uses."""
     status, law, targets = episode.status[0], episode.law[0], world.state.targets[b]
     predicted = world.predicted[status.slot]
     found = 0
-    for distance in range(1, min(law.prefetch_distance, predicted.shape[1]) + 1):
+    for distance in range(1, min(farthest(episode), predicted.shape[1]) + 1):
         for rank in range(predicted.shape[2]):
             item = predicted[status.event, distance - 1, rank]
             if found < targets.size and may_prefetch(episode, item):
@@ -103,7 +103,7 @@ def list_targets(world: World, episode: Episode, b: int) -> int:
                 found += 1
     if predicted.shape[1] > 0:
         return found
-    for distance in range(1, law.prefetch_distance + 1):
+    for distance in range(1, farthest(episode) + 1):
         layer = layer_ahead(episode, distance)
         for expert in range(law.num_experts if layer >= 0 else 0):
             item = layer * law.num_experts + expert
@@ -197,7 +197,7 @@ def _show_victims(world: World, episode: Episode, b: int) -> int:
     return rows
 
 
-@inner
+@rare
 def _show_targets(world: World, episode: Episode, b: int) -> int:
     """Shows what may be fetched early; returns the rows written."""
     found = list_targets(world, episode, b)
@@ -208,7 +208,7 @@ def _show_targets(world: World, episode: Episode, b: int) -> int:
     return found + 1
 
 
-@inner
+@rare
 def _show_ways(world: World, episode: Episode, b: int) -> int:
     """Shows how a miss can be served; returns the rows written."""
     status, law = episode.status[0], episode.law[0]

@@ -265,7 +265,6 @@ class _Prefetch:
     chunks_left: int
     chunk_seconds: float
     chunk_bytes: float
-    began: bool = False
 
 
 @dataclass
@@ -274,6 +273,9 @@ class _Counts:
     hits: int = 0
     late: int = 0
     misses: int = 0
+    on_cpu: int = 0
+    skipped: int = 0
+    at_low: int = 0
     uploads: int = 0
     bytes_moved: float = 0.0
     prefetches: int = 0
@@ -363,18 +365,17 @@ class Run:
         except StopIteration:
             self.decision = None
 
-    def reward(self) -> float:
-        """Returns the reward of the last decision."""
-        return -self.outcome.stall / self.mean_ideal_time() - self.outcome.lost
+    def reward(self, unit: float) -> float:
+        """Returns the reward of the last decision.
+
+        Args:
+            unit: Seconds, the trace's `ideal_step_seconds`.
+        """
+        return -self.outcome.stall / unit - self.outcome.lost
 
     def discount(self) -> float:
         """Returns by how much what follows is discounted after the last decision."""
         return self.rules.discount_per_token**self.outcome.steps
-
-    def mean_ideal_time(self) -> float:
-        """Returns the mean seconds of a step if all were resident."""
-        steps = len({event.step for event in self.events})
-        return sum(event.dense + self._ideal_seconds(event) for event in self.events) / steps
 
     def _ask(self, decision: Decision) -> Generator[Decision, Choice, Choice]:
         """Asks, and charges for it; what has one choice only is not asked."""
@@ -394,7 +395,6 @@ class Run:
         for at, event in enumerate(self.events):
             self._at = at
             yield from self._play_event(event)
-        self._settle(self._time)
 
     def _play_event(self, event: Event) -> Asking:
         if self._at == 0 or event.step != self.events[self._at - 1].step:
@@ -433,16 +433,12 @@ class Run:
     def _end_event(self, event: Event, start: float) -> None:
         end = max(self._device_free, self._cpu_free, start, self.now)
         self._write("event", -1, self._time, end, "decode" if event.decode else "prefill")
-        stall = end - start - self._ideal_seconds(event)
+        stall = end - start - ideal_seconds(event, self.items)
         self._counts.stall += stall
         self._counts.lengths.append(end - self._time)
         self.outcome.stall += stall
         self._time = end
         self._pinned, self._computed = set(), {}
-
-    def _ideal_seconds(self, event: Event) -> float:
-        """Returns the seconds in which the device would compute U if all were resident at high precision."""
-        return sum(self.items[entry.item].device_seconds(entry.tokens, low=False) for entry in event.entries)
 
     def _compute(self, entry: Entry, what: str, arrival: float, low: bool, buffer: int = -1) -> None:
         """Schedules an entry on the device."""
@@ -455,6 +451,7 @@ class Run:
         else:
             self._computed[entry.item] = self._device_free
         if low:
+            self._counts.at_low += 1
             self._lose_precision(entry, self.rules.low_price)
 
     def _lose_precision(self, entry: Entry, price: float) -> None:
@@ -473,8 +470,10 @@ class Run:
             begin = max(self._cpu_free, self.now)
             self._cpu_free = begin + self.items[entry.item].cpu_seconds(entry.tokens)
             self._write("cpu", entry.item, begin, self._cpu_free, "cpu")
+            self._counts.on_cpu += 1
         elif way == "skip":
             self._write("skip", entry.item, self.now, self.now, "skip")
+            self._counts.skipped += 1
             self._lose_precision(entry, self.rules.skip_price)
         else:
             yield from self._load(entry, low=way == "load-low")
@@ -486,7 +485,6 @@ class Run:
         buffer = -1 if fits else self._buffer_free.index(min(self._buffer_free))
         begin = max(self._link_free, self.now, slot, 0.0 if fits else self._buffer_free[buffer])
         self._link_free = begin + self._issue(entry.item, size)
-        self._counts.uploads += 1
         self._write("link", entry.item, begin, self._link_free, "demand" + "-low" * low, size, buffer)
         if fits:
             self._take_place(entry.item, low)
@@ -495,6 +493,7 @@ class Run:
 
     def _issue(self, item: int, size: float) -> float:
         """Returns the seconds of a load that is decided now, and lets the item enter the host."""
+        self._counts.uploads += 1
         self._counts.bytes_moved += size
         if item in self._host:
             return self.rules.latency + size / self.rules.bandwidth
@@ -599,7 +598,7 @@ class Run:
 
     def _targets(self) -> list[int]:
         """Returns what may be prefetched."""
-        if len(self._queue) >= self.rules.queue_limit:
+        if sum(self._is_in_flight(item) for item in self._low) >= self.rules.queue_limit:
             return []
         following = self.events[self._at + 1 : self._at + 1 + self.rules.prefetch_distance]
         layers = {event.layer for event in following}
@@ -637,8 +636,6 @@ class Run:
     def _carry(self, prefetch: _Prefetch, chunks: int, begin: float, what: str) -> None:
         self._link_free = begin + chunks * prefetch.chunk_seconds
         self._write("link", prefetch.item, begin, self._link_free, what, chunks * prefetch.chunk_bytes)
-        self._counts.uploads += not prefetch.began
-        prefetch.began = True
         prefetch.chunks_left -= chunks
         if prefetch.chunks_left == 0:
             self._queue.remove(prefetch)
@@ -661,14 +658,29 @@ class Run:
         return {
             "stall": counts.stall,
             "hit_rate": counts.hits / counts.entries,
-            "late": counts.late / counts.entries,
-            "misses": counts.misses / counts.entries,
+            "late": counts.late,
+            "misses": counts.misses,
+            "on_cpu": counts.on_cpu,
+            "skipped": counts.skipped,
+            "at_low": counts.at_low,
             "uploads": counts.uploads,
             "bytes_moved": counts.bytes_moved,
             "prefetch_precision": _ratio(counts.used_prefetches, counts.prefetches),
             "precision_loss": counts.lost / len(self.events),
             **speeds(self.events, counts.lengths, self.rules.layers_represented),
         }
+
+
+def ideal_seconds(event: Event, items: Sequence[Item]) -> float:
+    """Returns the seconds in which the device would compute U if all were resident at high precision."""
+    return sum(items[entry.item].device_seconds(entry.tokens, low=False) for entry in event.entries)
+
+
+def ideal_step_seconds(events: Sequence[Event], items: Sequence[Item]) -> float:
+    """Returns the mean seconds of a decode step if all were resident; of a step, where none decodes."""
+    counted = [event for event in events if event.decode] or events
+    seconds = sum(event.dense + ideal_seconds(event, items) for event in counted)
+    return seconds / len({event.step for event in counted})
 
 
 def speeds(events: Sequence[Event], lengths: Sequence[float], layers_represented: int) -> dict[str, float]:

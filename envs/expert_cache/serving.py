@@ -26,7 +26,6 @@ from .state import (
     EVENT_COST,
     EVICT,
     HIT,
-    IN_FLIGHT,
     LATE,
     LOADED,
     LOST_TO_DEMAND,
@@ -102,7 +101,7 @@ def _clear_numbers(episode: Episode) -> None:
     status.entries = status.hits = status.late = status.by_cpu = status.skipped = status.at_low = 0
     status.bypasses = status.evictions = status.uploads = status.bytes_moved = 0
     status.prefetches = status.prefetches_used = status.decode_steps = status.decode_tokens = 0
-    status.prefill_tokens = status.prompts = status.log_length = 0
+    status.prefill_tokens = status.prefilled = status.log_length = 0
     status.decode_seconds = status.prefill_seconds = 0.0
 
 
@@ -170,7 +169,8 @@ def _schedule(
     begin = max(status.device_free, arrival)
     status.device_free = begin + device_seconds(episode, item, tokens, is_low)
     episode.places[item].free_at = status.device_free
-    note(episode, interval + is_low, item, begin, status.device_free, 0.0, buffer)
+    if episode.log.size:
+        note(episode, interval + is_low, item, begin, status.device_free, size_of(episode, item, is_low), buffer)
 
 
 @inner
@@ -189,14 +189,13 @@ def begin_event(episode: Episode) -> None:
     status.pool = event.layer if law.num_pools > 1 else 0
     if event.begins_prompt:
         status.prompt += 1
-        status.prompts += 1
+        status.prefilled += not event.is_decode
         status.prompt_step = -1
     if event.begins_step:
         status.prompt_step += 1
     status.start = status.end + event.dense
     known = status.end if law.early_router else status.start
-    if event.dense > 0.0:
-        note(episode, DENSE, -1, status.end, status.start, 0.0, -1)
+    note(episode, DENSE, -1, status.end, status.start, 0.0, -1)
     settle(episode, known)
     status.now = known + law.event_time
     if law.event_time > 0.0:
@@ -205,22 +204,21 @@ def begin_event(episode: Episode) -> None:
     status.num_pinned = status.num_scheduled = 0
     status.device_free = max(status.now, status.start)
     first, end = event.first, episode.events[status.event + 1].first
-    num_late = 0
+    num_late = _carry_late(episode, first, end) if status.queue_length > 0 else 0
     for x in range(first, end):
         entry = episode.entries[x]
         place = places[entry.item]
-        if place.state == RESIDENT:
+        if place.state == RESIDENT and place.event != status.event:
             status.hits += 1
             _welcome(episode, entry.item)
             _schedule(episode, HIT, entry.item, entry.tokens, place.is_low, 0.0, -1)
             _price_low(episode, x, place.is_low)
             _count_use(episode, entry.item, entry.weight)
-        elif place.state == IN_FLIGHT:
-            num_late += 1
-    status.entries += end - first
-    status.num_waiting = end - first - num_late - status.num_scheduled
     if num_late > 0:
-        _serve_late(episode, first, end, num_late)
+        _schedule_late(episode, first, end)
+    status.late += num_late
+    status.entries += end - first
+    status.num_waiting = end - first - status.num_scheduled
     status.entry = first
     status.stage = SERVE
 
@@ -239,33 +237,38 @@ def _welcome(episode: Episode, item: int) -> None:
 
 
 @rare
-def _serve_late(episode: Episode, first: int, end: int, num_late: int) -> None:
-    """Gives the link to the entries in flight, in the order of the queue."""
-    status = episode.status[0]
-    status.late += num_late
-    for x in range(first, end):
-        entry = episode.entries[x]
-        if episode.places[entry.item].state == IN_FLIGHT:
-            # Marked by the event that waits for it; the order of recency is that of service.
-            _welcome(episode, entry.item)
-            _count_use(episode, entry.item, entry.weight)
-    position = 0
-    while num_late > 0:
+def _carry_late(episode: Episode, first: int, end: int) -> int:
+    """Gives the link to the entries in flight, in the order of the queue, and returns how many there are.
+
+    They bear the number of the event from then on.
+    """
+    status, num_late, position = episode.status[0], 0, 0
+    while position < status.queue_length:
         item = episode.queue[position].item
-        if episode.places[item].event == status.event:
-            arrival = finish_late(episode, position)
-            _schedule(episode, LATE, item, _tokens_of(episode, item, first, end), False, arrival, -1)
-            num_late -= 1
+        is_entry = False
+        for x in range(first, end):
+            is_entry |= episode.entries[x].item == item
+        if is_entry:
+            place = episode.places[item]
+            place.free_at = finish_late(episode, position)
+            place.event = status.event
+            num_late += 1
         else:
             position += 1
+    return num_late
 
 
-@inner
-def _tokens_of(episode: Episode, item: int, first: int, end: int) -> int:
+@rare
+def _schedule_late(episode: Episode, first: int, end: int) -> None:
+    """Lets the device compute the entries that were in flight."""
+    status = episode.status[0]
     for x in range(first, end):
-        if episode.entries[x].item == item:
-            return int(episode.entries[x].tokens)
-    return 0
+        entry = episode.entries[x]
+        place = episode.places[entry.item]
+        if place.event == status.event and place.wave != status.wave:
+            _welcome(episode, entry.item)
+            _schedule(episode, LATE, entry.item, entry.tokens, False, place.free_at, -1)
+            _count_use(episode, entry.item, entry.weight)
 
 
 @inner
@@ -437,7 +440,7 @@ def end_event(episode: Episode) -> None:
         status.is_over, status.kind = True, NO_DECISION
 
 
-@inner
+@rare
 def run_on(episode: Episode) -> None:
     """Runs an episode on to its next decision, or to its end."""
     status, law = episode.status[0], episode.law[0]
@@ -496,6 +499,13 @@ def _has_ways(episode: Episode) -> bool:
 
 
 @inner
+def farthest(episode: Episode) -> int:
+    """Returns how many events ahead prefetches can be for; none is for a layer that comes up twice."""
+    law = episode.law[0]
+    return int(min(law.prefetch_distance, 1 if law.is_single_layer else law.num_layers))
+
+
+@inner
 def layer_ahead(episode: Episode, distance: int) -> int:
     """Returns the layer of the event at a distance; -1 where there is none."""
     status, law = episode.status[0], episode.law[0]
@@ -509,7 +519,7 @@ def layer_ahead(episode: Episode, distance: int) -> int:
 def _has_target(episode: Episode) -> bool:
     """Whether any item may be fetched early."""
     law = episode.law[0]
-    for distance in range(1, law.prefetch_distance + 1):
+    for distance in range(1, farthest(episode) + 1):
         layer = layer_ahead(episode, distance)
         for expert in range(law.num_experts if layer >= 0 else 0):
             if may_prefetch(episode, layer * law.num_experts + expert):

@@ -226,7 +226,7 @@ class ExpertCacheSimulator(Simulator):
                 "stall": status["stall"],
                 "tokens_per_second": tokens / np.maximum(seconds, 1e-300),
                 "time_per_output_token": layers * status["decode_seconds"] / status["decode_steps"],
-                "time_to_first_token": layers * status["prefill_seconds"] / status["prompts"],
+                "time_to_first_token": layers * status["prefill_seconds"] / status["prefilled"],
                 "bytes_moved": status["bytes_moved"].astype(np.float64),
                 "uploads": status["uploads"].astype(np.float64),
                 "misses": entries - served,

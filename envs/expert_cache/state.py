@@ -76,7 +76,7 @@ STATUS = np.dtype(
         ("decode_steps", np.int64),
         ("decode_tokens", np.int64),
         ("prefill_tokens", np.int64),
-        ("prompts", np.int64),
+        ("prefilled", np.int64),  # batches that have prefills
         ("log_length", np.int64),  # intervals since the episode began
     ],
     align=True,

@@ -26,9 +26,10 @@ The lanes:
   they last 0 s. Those of a decision stand before the rows of what follows from it.
 - ``event``: ``prefill`` or ``decode``, from the end of the event before to its own end; the last row of an event.
 
-An event has its ``dense`` and ``policy`` rows first, then late loads, then hits and late entries, then misses one by
-one, each with its victims, its load, and its computation, then prefetches, each with its victims before it.
-Chunks stand anywhere before the first row to which it matters that they have begun.
+An event has its ``dense`` row first (even if it lasts 0 s), and the ``policy`` row of its fixed cost. Then come hits,
+late loads and late entries, a load before its computation; misses one by one, each with its victims, its load, and
+its computation; prefetches, each with its victims before it. Chunks stand anywhere before the first row to which it
+matters that they have begun; so those that begin before the last event's end may follow it.
 """
 
 from __future__ import annotations

@@ -277,6 +277,17 @@ class TaskGraphScenario(Scenario):
         """What policies are compared by: the makespan, in a stream the mean latency of jobs."""
         return "job_latency_mean" if isinstance(self.workload, JobStream) else "makespan"
 
+    @property
+    def more_is_better(self) -> frozenset[str]:
+        """Of what gets done, and of devices at work."""
+        devices = [f"utilisation_{device.name}" for device in self.devices.devices]
+        return frozenset({"jobs_ended", "jobs_counted", "throughput", "utilisation", *devices})
+
+    @property
+    def reference(self) -> str:
+        """HEFT, where it is played."""
+        return "heft"
+
     def simulator(self, num_envs: int, reward: str | None = None) -> TaskGraphSimulator:
         """Returns a simulator of so many episodes side by side.
 

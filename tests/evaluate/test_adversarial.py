@@ -55,6 +55,16 @@ def test_each_policy_loses_somewhere(policy: str, rival: str) -> None:
     assert found.ratio > 1.3
 
 
+def test_where_more_is_better_the_one_with_less_loses(tmp_path: Path) -> None:
+    found = find_worst_case("random", "heft", "cpop", iterations=20, episodes=4, metric="utilisation", num_tasks=6)
+    assert found.more_is_better
+    assert found.ratio > 1
+    assert found.finding == f"utilisation of cpop is {found.ratio:.4f} times that of heft"
+    found.save(tmp_path / "found.yaml")
+    played = evaluate(tmp_path / "found.yaml", "heft,cpop", episodes=1, seed=found.seed)["utilisation"]
+    assert played[1] / played[0] == pytest.approx(found.ratio, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("scenario", "policy", "rival", "settings"),
     [

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import bootstrap
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
+from hetgym.envs import load_scenario
 from hetgym.evaluate import evaluate, summarise
-from hetgym.evaluate.summary import ratio_interval
+from hetgym.evaluate.summary import RESAMPLES, find_reference
 
 
 def test_one_row_for_each_policy_and_episode() -> None:
     table = evaluate("random", ["heft", "random"], episodes=5, seed=3)
-    assert list(table.columns[:5]) == ["policy", "episode", "seed", "return", "decision_seconds"]
+    assert list(table.columns[:6]) == ["policy", "clairvoyant", "episode", "seed", "return", "decision_seconds"]
     assert {"makespan", "heft_makespan", "lower_bound"} <= set(table.columns)
     assert table["policy"].tolist() == ["heft"] * 5 + ["random"] * 5
     assert table["episode"].tolist() == [0, 1, 2, 3, 4] * 2
@@ -100,6 +105,8 @@ def test_summary_of_one_episode_has_no_interval() -> None:
 def test_summary_refuses_unknown_names() -> None:
     with pytest.raises(HetgymError, match="metric"):
         summarise(rows("heft", [1.0]), metric="fame")
+    with pytest.raises(HetgymError, match="'policy' is not among the metrics makespan"):
+        summarise(rows("heft", [1.0]), metric="policy")
     with pytest.raises(HetgymError, match="reference"):
         summarise(rows("heft", [1.0]), reference="peft")
 
@@ -111,6 +118,59 @@ def test_interval_covers_the_true_ratio() -> None:
     for _ in range(200):
         base = generator.uniform(5.0, 15.0, 60)
         own = base * 0.9 + generator.normal(0.0, 1.0, 60)
-        low, high = ratio_interval(own, base)
-        covered += low <= 0.9 <= high
+        summary = summarise(pd.concat([rows("heft", base), rows("other", own)], ignore_index=True)).set_index("policy")
+        covered += summary.loc["other", "low"] <= 0.9 <= summary.loc["other", "high"]
     assert 176 <= covered <= 200
+
+
+def test_intervals_are_those_of_scipy() -> None:
+    generator = np.random.default_rng(1)
+    base = generator.uniform(5.0, 15.0, 37)
+    own = base + generator.normal(0.0, 1.0, 37)
+    other = summarise(pd.concat([rows("heft", base), rows("other", own)], ignore_index=True), seed=5).loc[1]
+
+    def interval(statistic: Callable[..., Any], *samples: np.ndarray) -> list[float]:
+        chance = np.random.default_rng(5)
+        found = bootstrap(
+            samples, statistic, n_resamples=RESAMPLES, paired=True, vectorized=True, method="percentile", rng=chance
+        )
+        return list(found.confidence_interval)
+
+    ratio = interval(lambda own, base, axis: own.mean(axis=axis) / base.mean(axis=axis), own, base)
+    assert other[["low", "high"]].tolist() == pytest.approx(ratio, rel=1e-12)
+    mean = interval(lambda own, axis: own.mean(axis=axis), own)
+    assert other[["mean_low", "mean_high"]].tolist() == pytest.approx(mean, rel=1e-12)
+
+
+def test_more_may_be_better() -> None:
+    table = pd.concat([rows("heft", [10.0, 20.0, 30.0]), rows("other", [9.0, 20.0, 20.0])], ignore_index=True)
+    for metric in ("throughput", "return", "energy"):
+        table[metric] = table["makespan"]
+    stream = load_scenario("soc-stream")
+    wins = {
+        metric: summarise(table, metric, "heft", scenario=stream).loc[1, "wins"]
+        for metric in ("makespan", "energy", "throughput", "return")
+    }
+    assert wins == {"makespan": 2 / 3, "energy": 2 / 3, "throughput": 0.0, "return": 0.0}
+    assert summarise(table, "return").loc[1, "ties"] == 1 / 3
+    worse = summarise(table, "throughput", "other", scenario=stream).loc[0]
+    assert (worse["wins"], worse["ties"], worse["ratio"]) == (2 / 3, 1 / 3, pytest.approx(60 / 49))
+
+
+def test_scenario_says_what_is_compared_with_what() -> None:
+    stream = load_scenario("soc-stream")
+    table = pd.concat([rows("fifo", [10.0, 20.0]), rows("heft", [5.0, 10.0])], ignore_index=True)
+    table["job_latency_mean"] = table["makespan"] / 2
+    summary = summarise(table, scenario=stream).set_index("policy")
+    assert summary["ratio"].to_dict() == {"fifo": 2.0, "heft": 1.0}
+    assert summary["mean"].to_dict() == {"fifo": 7.5, "heft": 3.75}
+    assert find_reference(["b", "a"], None, stream) == "b"
+    assert find_reference(["b", "a"], "a", stream) == "a"
+
+
+def test_no_ratio_to_what_is_not_above_0() -> None:
+    table = pd.concat([rows("heft", [0.0, 0.0]), rows("other", [1.0, 2.0])], ignore_index=True)
+    summary = summarise(table)
+    assert summary[["ratio", "low", "high"]].isna().all(axis=None)
+    assert summary["mean"].tolist() == [0.0, 1.5]
+    assert summary["ties"].tolist() == [1.0, 0.0]

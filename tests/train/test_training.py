@@ -15,7 +15,6 @@ from hetgym.agents.checkpoint import load_card
 from hetgym.evaluate import evaluate
 from hetgym.evaluate.figures import training_curve
 from hetgym.train import TrainSettings, train
-from hetgym.train.settings import parse_changes
 
 SMALL = TrainSettings(
     set=("num_tasks=10", "num_devices=3"),
@@ -128,14 +127,6 @@ def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, object], mes
 def test_resume_with_other_settings_is_refused(whole: Path) -> None:
     with pytest.raises(HetgymError, match="cannot resume with hidden = 8: the run was started with 16"):
         train(replace(SMALL, output=whole, steps=5_000, resume=True, hidden=8))
-
-
-def test_changes_are_read_as_yaml() -> None:
-    assert parse_changes(["num-tasks=50", "ccr=0.5", "platform=four-workers"]) == {
-        "num_tasks": 50,
-        "ccr": 0.5,
-        "platform": "four-workers",
-    }
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,8 @@ import pytest
 from hetgym import HetgymError
 from hetgym.hardware_models import Device, Link, Memory, Platform, load_platform
 from hetgym.workloads import list_moe_models, load_moe_model
-from hetgym.workloads.moe_models import WEIGHT_ERROR, Attention, MoEModel, serving_costs
+from hetgym.workloads.moe_models import Attention, MoEModel, serving_costs
+from hetgym.workloads.serving import WEIGHT_ERROR
 
 # Layers, those with experts, E, k, millions of parameters and MiB at fp16 of an expert, GiB of all experts at fp16 and
 # int4, published billions of active parameters.

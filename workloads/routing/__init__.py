@@ -1,7 +1,9 @@
 """Routing of mixture-of-experts models: traces, their files and statistics, and what makes them."""
 
 from .files import check_trace_path, load_trace, save_trace, stream_trace
-from .generator import DrawnLength, RoutingLaw, generate_trace, latent_deviation, latent_logits, routing_law
+from .generator import RoutingLaw, generate_trace, latent_deviation, latent_logits, routing_law
+from .requests import DrawnLength
+from .shipped import tiny_trace
 from .statistics import (
     next_layer_recall,
     segment_cache_best_hit_rate,
@@ -30,6 +32,7 @@ __all__ = [
     "segment_routing_best_performance",
     "stream_trace",
     "summarise_trace",
+    "tiny_trace",
     "trace_statistics",
     "uniform_floor",
 ]

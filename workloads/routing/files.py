@@ -264,7 +264,7 @@ def _refusing(path: Path) -> Iterator[None]:
 
 def _read_parquet(path: Path, rows: int) -> Iterator[tuple[_Header, Columns]]:
     # Without a buffer of its own, each column of a row group would be read at once.
-    with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True) as file:
+    with pq.ParquetFile(path, buffer_size=2**18, pre_buffer=False, page_checksum_verification=True) as file:
         schema = file.schema_arrow
         found = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
         header = _Header.parse(found, path)
@@ -325,7 +325,7 @@ def _read_npz(path: Path, rows: int) -> Iterator[tuple[_Header, Columns]]:
             stream, shape, dtype = _open_member(path, archive, name, stack)
             if shape != ():
                 raise HetgymError(f"{path}: {name!r} must be a single value, not an array of the shape {shape}")
-            given[name] = np.frombuffer(stream.read(dtype.itemsize), dtype)[0].item()
+            given[name] = _values(stream, dtype, 1, is_last=True)[0].item()
         header = _Header.parse(given, path)
         names = _present(path, header, found)
         streams = {}
@@ -342,7 +342,13 @@ def _read_npz(path: Path, rows: int) -> Iterator[tuple[_Header, Columns]]:
                 )
         for first in range(0, count, rows):
             size = min(rows, count - first)
-            yield header, {name: _next_rows(streams[name], name, size, header) for name in names}
+            columns = {}
+            for name in names:
+                dtype = np.dtype(_PLAIN.get(name) or _LISTS[name])
+                width = 1 if name in _PLAIN else header.list_size(name)
+                values = _values(streams[name], dtype, size * width, first + size == count)
+                columns[name] = values if name in _PLAIN else values.reshape(size, width)
+            yield header, columns
 
 
 def _open_member(
@@ -362,11 +368,9 @@ def _open_member(
     return stream, shape, dtype
 
 
-def _next_rows(stream: IO[bytes], name: str, rows: int, header: _Header) -> NDArray[Any]:
-    dtype = np.dtype(_PLAIN.get(name) or _LISTS[name])
-    width = 1 if name in _PLAIN else header.list_size(name)
-    content = stream.read(rows * width * dtype.itemsize)
-    array = np.frombuffer(content, dtype)
-    if len(array) != rows * width:
+def _values(stream: IO[bytes], dtype: np.dtype[Any], count: int, is_last: bool) -> NDArray[Any]:
+    """Returns the next values of an array; the last are compared with the archive's checksum, at the stream's end."""
+    array = np.frombuffer(stream.read(count * dtype.itemsize), dtype)
+    if len(array) != count or (is_last and stream.read(1)):
         raise EOFError
-    return array if name in _PLAIN else array.reshape(rows, width)
+    return array

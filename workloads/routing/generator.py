@@ -20,27 +20,19 @@ from ...errors import HetgymError, one_line, read_yaml
 from ..counter_random import random_integer, random_normal, random_normals, random_stream, substream
 from ..moe_models import load_moe_model
 from ..task_graph import FloatArray, IntArray
-from .trace import DECODE, PREFILL, RoutingTrace
-
-MOST_ROWS = 100_000_000
-"""Traces of more rows are not generated at once."""
+from .requests import DrawnLength, requests_from
+from .trace import RoutingTrace
 
 _FITTED = Path(__file__).parent / "laws.yaml"
-_BIAS, _TOPIC, _TOPIC_BIAS, _TOKENS, _PREDICTIONS, _PROMPT_LENGTH, _OUTPUT_LENGTH = range(200, 207)
-_CALIBRATION = 207
+_BIAS, _TOPIC, _TOPIC_BIAS, _TOKENS, _PREDICTIONS, _CALIBRATION = range(200, 206)
 _CALIBRATION_LOGITS = 500_000
 _RECALL_TOLERANCE = 1e-4
 
 _Deviation = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)]
 _Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-_Length = Annotated[int, Field(ge=0, le=10_000_000)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RoutingLaw(_Frozen):
+class RoutingLaw(BaseModel):
     """How a model's tokens choose their experts.
 
     In a layer of locality g, the logit of an expert for a request's token t is
@@ -69,6 +61,8 @@ class RoutingLaw(_Frozen):
         prediction_distance: D, layers ahead for which experts are predicted.
         prediction_width: m, experts predicted for each; None: k.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "synthetic"
     num_layers: Annotated[int, Field(ge=1, le=10_000)]
@@ -125,30 +119,6 @@ class RoutingLaw(_Frozen):
         return np.outer(deviation, noise)
 
 
-class DrawnLength(_Frozen):
-    """Lognormal lengths.
-
-    Attributes:
-        mean: Tokens on average, before rounding and the limits.
-        sigma: Standard deviation of the logarithm.
-        most: No length is greater; none is less than 1.
-    """
-
-    mean: Annotated[float, Field(ge=1, le=10_000_000, allow_inf_nan=False)]
-    sigma: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
-    most: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000_000
-
-
-class _Requests(_Frozen):
-    """The arguments of `generate_trace` that are not the law's."""
-
-    requests: Annotated[int, Field(ge=1, le=1_000_000_000)]
-    prompt_tokens: _Length | DrawnLength
-    output_tokens: _Length | DrawnLength
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
-    first_request: Annotated[int, Field(ge=0, lt=2**62)]
-
-
 @cache
 def _fitted() -> dict[str, dict[str, float]]:
     content: dict[str, dict[str, float]] = read_yaml(_FITTED, "file of routing laws")
@@ -201,76 +171,41 @@ def generate_trace(
         settings: Attributes of `RoutingLaw` that are to differ.
 
     Raises:
-        HetgymError: If an argument is out of its range, or the trace would have more than `MOST_ROWS` rows.
+        HetgymError: If an argument is out of its range, a request has no tokens, or the trace would have too many rows.
     """
     law = routing_law(model, **settings) if isinstance(model, str) else _law({**model.model_dump(), **settings})
-    try:
-        given = _Requests(
-            requests=requests,
-            prompt_tokens=prompt_tokens,
-            output_tokens=output_tokens,
-            seed=seed,
-            first_request=first_request,
-        )
-    except ValidationError as error:
-        raise one_line(error, "generate_trace") from error
-    if given.requests * law.num_layers > MOST_ROWS:
-        raise _too_long(given.requests * law.num_layers)
-    prompts = _lengths(given.prompt_tokens, given, _PROMPT_LENGTH)
-    outputs = _lengths(given.output_tokens, given, _OUTPUT_LENGTH)
-    if not (prompts + outputs).all():
-        raise HetgymError("generate_trace: prompt_tokens and output_tokens are both 0; a request needs a token")
-    rows = int((prompts + outputs).sum()) * law.num_layers
-    if rows > MOST_ROWS:
-        raise _too_long(rows)
-    return _trace(law, given, prompts, outputs, rows)
-
-
-def _too_long(rows: int) -> HetgymError:
-    return HetgymError(f"generate_trace: the trace would have {rows:,} rows or more; at most {MOST_ROWS:,} are right")
-
-
-def _lengths(length: int | DrawnLength, given: _Requests, purpose: int) -> IntArray:
-    if isinstance(length, int):
-        return np.full(given.requests, length, np.int64)
-    normals = np.empty(given.requests)
-    for i in range(given.requests):
-        normals[i] = _request_normal(given.seed, given.first_request + i, purpose)
-    drawn = length.mean * np.exp(length.sigma * normals - 0.5 * length.sigma**2)
-    return np.clip(np.rint(drawn), 1, length.most).astype(np.int64)
-
-
-def _trace(law: RoutingLaw, given: _Requests, prompts: IntArray, outputs: IntArray, rows: int) -> RoutingTrace:
+    given = requests_from(
+        "generate_trace",
+        requests=requests,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        seed=seed,
+        first_request=first_request,
+    )
     num_layers, top_k, noise = law.num_layers, law.top_k, law.prediction_noise
+    prompts, outputs = given.lengths(num_layers)
+    rows = int((prompts + outputs).sum()) * num_layers
     width = (law.prediction_width or top_k) if noise.size else 0
     experts = np.empty((rows, top_k), np.int16)
     scores = np.empty((rows, top_k), np.float32)
     predicted = np.full((rows, noise.shape[1], width), -1, np.int16)
     room, locality = np.empty((5, law.num_experts)), law.locality
     end = 0
-    for i, tokens in enumerate(prompts + outputs):
+    for request, tokens in zip(given.numbers, prompts + outputs, strict=True):
         begin, end = end, end + tokens * num_layers
         _draw_request(
-            given.seed, given.first_request + i, law.sigma_prompt, law.sigma_ar, law.rho, law.topics, law.topic_share,
+            given.seed, request, law.sigma_prompt, law.sigma_ar, law.rho, law.topics, law.topic_share,
             locality, noise, room,
             experts[begin:end].reshape(tokens, num_layers, top_k),
             scores[begin:end].reshape(tokens, num_layers, top_k),
             predicted[begin:end].reshape(tokens, num_layers, *predicted.shape[1:]),
         )  # fmt: skip
-    # Requests alternate between the two phases.
-    lengths = np.stack((prompts, outputs), axis=1).ravel()
-    request = np.repeat(given.first_request + np.arange(given.requests), prompts + outputs)
-    phase = np.repeat(np.tile(np.array((PREFILL, DECODE), np.int8), given.requests), lengths)
-    step = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return RoutingTrace(
         model=law.model,
         num_layers=num_layers,
         num_experts=law.num_experts,
         top_k=top_k,
-        request=np.repeat(request, num_layers),
-        phase=np.repeat(phase, num_layers),
-        step=np.repeat(step.astype(np.int32), num_layers),
-        layer=np.tile(np.arange(num_layers, dtype=np.int16), len(request)),
+        **given.columns(prompts, outputs, num_layers),
         experts=experts,
         scores=scores,
         predicted=predicted if width else None,
@@ -379,11 +314,6 @@ def _fill_normals(out: FloatArray) -> None:
     stream = random_stream(0, 0, _CALIBRATION)
     for i in range(out.size):
         out[i] = random_normal(stream, 2 * i)
-
-
-@kernel
-def _request_normal(seed: int, request: int, purpose: int) -> float:
-    return random_normal(random_stream(seed, request, purpose), 0)
 
 
 @inner

@@ -102,7 +102,7 @@ def summarise_trace(
     histogram = sum(_histogram(trace, _layer(trace, layer), segment) for layer in range(trace.num_layers))
     prefill = int((trace.phase[:: trace.num_layers] == PREFILL).sum())
     numbers = {
-        **{name: float(column.mean()) for name, column in statistics.items()},
+        **{str(name): float(column.mean()) for name, column in statistics.items()},
         "srp_floor": uniform_floor(trace.num_experts, trace.top_k, segment),
         "srp_pooled": best_balance(np.asarray(histogram)),
         "overlap_floor": trace.top_k / trace.num_experts,
@@ -374,11 +374,11 @@ def _count_common(experts: Experts, first_token: IntArray, last: IntArray) -> in
 
 def _entropy(trace: RoutingTrace, experts: Experts) -> float:
     whole = np.array([0, trace.num_tokens])
-    return _mean_entropy(experts, whole, np.empty(trace.num_experts, np.int64))
+    return float(_mean_entropy(experts, whole, np.empty(trace.num_experts, np.int64)))
 
 
 def _entropy_per_prompt(trace: RoutingTrace, experts: Experts) -> float:
-    return _mean_entropy(experts, trace.first_token, np.empty(trace.num_experts, np.int64))
+    return float(_mean_entropy(experts, trace.first_token, np.empty(trace.num_experts, np.int64)))
 
 
 @kernel
@@ -400,7 +400,7 @@ def _mean_entropy(experts: Experts, first_token: IntArray, uses: IntArray) -> fl
                 share = uses[expert] / count
                 entropy -= share * np.log(share)
         total += entropy * (end - begin)
-    return total / (np.log(uses.size) * experts.shape[0])
+    return float(total / (np.log(uses.size) * experts.shape[0]))
 
 
 def _halves(trace: RoutingTrace) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

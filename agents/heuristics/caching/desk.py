@@ -155,7 +155,7 @@ def follow(desk: Desk, episode: Episode, b: int, code: int) -> None:
         progress.knows_hits = False
 
 
-@inner
+@rare
 def _follow_hits(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, end: int) -> None:
     progress = desk.progress[b]
     if not progress.knows_hits:
@@ -167,7 +167,7 @@ def _follow_hits(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, 
                 on_hit(code, cache, pool_of(episode, item), item)
 
 
-@inner
+@rare
 def _follow_misses(desk: Desk, episode: Episode, cache: Cache, b: int, code: int, end: int) -> None:
     progress = desk.progress[b]
     step = episode.events[progress.event].step

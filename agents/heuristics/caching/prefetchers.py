@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....compilation import inner, rare
-from ....envs.expert_cache.serving import layer_ahead, may_prefetch
+from ....envs.expert_cache.serving import farthest, layer_ahead, may_prefetch
 from ....envs.expert_cache.state import Episode, World
 from .desk import Desk
 from .evictors import count_in_prompt
@@ -42,7 +42,7 @@ def target_of(world: World, desk: Desk, episode: Episode, b: int, code: int) -> 
 @inner
 def _popular(episode: Episode) -> int:
     status, law = episode.status[0], episode.law[0]
-    for distance in range(1, law.prefetch_distance + 1):
+    for distance in range(1, farthest(episode) + 1):
         layer = layer_ahead(episode, distance)
         best, most = -1, 0.5 * (status.prompt_step + 1)
         for expert in range(law.num_experts if layer >= 0 else 0):
@@ -96,9 +96,9 @@ def _likely(desk: Desk, episode: Episode, b: int) -> int:
 
 @inner
 def _predicted(world: World, episode: Episode) -> int:
-    status, law = episode.status[0], episode.law[0]
+    status = episode.status[0]
     predicted = world.predicted[status.slot]
-    for distance in range(1, min(law.prefetch_distance, predicted.shape[1]) + 1):
+    for distance in range(1, min(farthest(episode), predicted.shape[1]) + 1):
         for rank in range(predicted.shape[2]):
             item = predicted[status.event, distance - 1, rank]
             if may_prefetch(episode, item):
@@ -108,8 +108,8 @@ def _predicted(world: World, episode: Episode) -> int:
 
 @inner
 def _on_path(episode: Episode) -> int:
-    status, law = episode.status[0], episode.law[0]
-    last = min(status.event + law.prefetch_distance, status.end_event - 1)
+    status = episode.status[0]
+    last = min(status.event + farthest(episode), status.end_event - 1)
     for event in range(status.event + 1, last + 1):
         for x in range(episode.events[event].first, episode.events[event + 1].first):
             if may_prefetch(episode, episode.entries[x].item):

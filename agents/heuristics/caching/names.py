@@ -24,7 +24,7 @@ VICTIMS = {
     "2q": ("2q", "A queue for new experts, a list for those that came back (VLDB 1994)."),
     "slru": ("slru", "LRU in two segments (doi:10.1109/2.268884)."),
     "arc": ("arc", "Balances recency and frequency by what it regrets (FAST 2003)."),
-    "lfu-loaded": ("lfu", "Evicts the expert used least often since it was loaded (doi:10.1145/321623.321632)."),
+    "lfu-loaded": ("lfu", "Evicts the expert used least often since it was loaded (doi:10.1109/INFCOM.1999.749260)."),
     "lfu-da": ("lfu-da", "LFU with ageing (doi:10.1145/346000.346003)."),
     "lecar": ("lecar", "Learns whether to follow LRU or LFU (HotStorage 2018)."),
     "random-victim": ("random", "Evicts any expert, each with the same probability."),

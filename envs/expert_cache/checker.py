@@ -121,10 +121,13 @@ def _crowds(walk: _Walk, items: Sequence[Item], rules: PlainRules, slack: float)
     """Checks that the bytes that are in a pool, or are being carried into it, fit at any time."""
     for pool, capacity in enumerate(rules.capacity):
         stays = [stay for stay in walk.stays() if items[stay.item].pool == pool and stay.end - stay.begin > slack]
-        for time in sorted({stay.begin for stay in stays}):
-            # Half the slack on: times that differ in the last bits only are the same.
-            held = sum(stay.bytes for stay in stays if stay.begin <= time + slack / 2 < stay.end - slack / 2)
-            if held > capacity * (1 + TOLERANCE):
+        # What ends when another begins, but for the last bits, ends before it.
+        begins = [(stay.begin, stay.bytes) for stay in stays]
+        ends = [(stay.end - slack, -stay.bytes) for stay in stays]
+        held = 0.0
+        for time, change in sorted(begins + ends):
+            held += change
+            if change > 0 and held > capacity * (1 + TOLERANCE):
                 yield f"pool {pool} holds {held} bytes at {time}, its capacity is {capacity}"
 
 
@@ -194,6 +197,9 @@ class _Walk:
         self.ends: dict[int, float] = {}  # members of U with places, once they are scheduled
         self.served: list[tuple[int, str]] = []
         self.loading: _Loading | None = None
+        self.largest: dict[int, float] = {}  # bytes, by pool
+        for item in self.items:
+            self.largest[item.pool] = max(self.largest.get(item.pool, 0.0), item.high_bytes)
         self.victims: list[tuple[Row, float]] = []  # since the last load, with the bytes that were free before
         self.targets: set[int] = set()  # what could be prefetched before these were lost
         self.asked: list[float] = []  # when decisions were charged for, since the last load or what was done instead
@@ -209,9 +215,11 @@ class _Walk:
         capacity = math.inf if self.rules.host_capacity is None else self.rules.host_capacity
         self.host = list(self.filled(list(range(len(self.items))), capacity))
         for pool, bytes_ in enumerate(self.rules.capacity if self.rules.warm else ()):
-            for item in self.filled([n for n, item in enumerate(self.items) if item.pool == pool], bytes_):
-                self.order.append(item)
-                self.places[item] = _Place(item, self.items[item].high_bytes, low=False, arrival=-math.inf, begin=0.0)
+            for number in self.filled([n for n, item in enumerate(self.items) if item.pool == pool], bytes_):
+                self.order.append(number)
+                self.places[number] = _Place(
+                    number, self.items[number].high_bytes, low=False, arrival=-math.inf, begin=0.0
+                )
 
     def filled(self, numbers: list[int], capacity: float) -> Iterator[int]:
         """Yields the items that fit, up to the first that does not."""
@@ -633,21 +641,28 @@ class _Walk:
         """Returns what may be prefetched at a time."""
         if self.prefetches >= self.rules.prefetch_depth:
             return set()
+        in_flight = [item for item in self.places if self.is_in_flight(item, time)]
+        if "prefetch" not in self.rules.decisions or len(in_flight) >= self.rules.queue_limit:
+            return set()
         following = self.events[self.at + 1 : self.at + 1 + self.rules.prefetch_distance]
         layers = {event.layer for event in following}
-        standing = sum(self.is_in_flight(item, time) for item in self.places)
-        if "prefetch" not in self.rules.decisions or standing >= self.rules.queue_limit:
-            return set()
-        numbers = [item for item in range(len(self.items)) if item // self.rules.num_experts in layers]
-        return {item for item in numbers if item not in self.places and self.leaves_enough(item, time)}
+        absent = [
+            item
+            for item in range(len(self.items))
+            if item // self.rules.num_experts in layers and item not in self.places
+        ]
+        targets: set[int] = set()
+        for pool in {self.items[item].pool for item in absent}:
+            moving = sum(self.places[item].bytes for item in in_flight if self.items[item].pool == pool)
+            could_evict = bool(self.evictable(pool, time))
+            same = [item for item in absent if self.items[item].pool == pool]
+            targets |= {item for item in same if self.leaves_enough(item, moving, could_evict)}
+        return targets
 
-    def leaves_enough(self, item: int, time: float) -> bool:
+    def leaves_enough(self, item: int, in_flight: float, could_evict: bool) -> bool:
         pool, size = self.items[item].pool, self.items[item].high_bytes
-        same = [other for other in self.places if self.items[other].pool == pool]
-        in_flight = sum(self.places[other].bytes for other in same if self.is_in_flight(other, time))
-        needed = self.rules.top_k * max(other.high_bytes for other in self.items if other.pool == pool)
-        can_go_in = self.fits(size, self.free_bytes(pool)) or bool(self.evictable(pool, time))
-        return can_go_in and self.fits(needed, self.rules.capacity[pool] - in_flight - size)
+        needed, left = self.rules.top_k * self.largest[pool], self.rules.capacity[pool] - in_flight - size
+        return (could_evict or self.fits(size, self.free_bytes(pool))) and self.fits(needed, left)
 
     def prefetch(self, row: Row) -> None:
         size, pool = self.items[row.item].high_bytes, self.items[row.item].pool

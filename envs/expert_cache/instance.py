@@ -83,6 +83,7 @@ class _Steps:
     member_tokens: IntArray
     first_member: IntArray  # (S + 1,) of each step
     context: IntArray  # (S,) positions that are read
+    pairs: IntArray  # (S,) of a token and a position that it looks at
     is_decode: NDArray[np.bool_]  # (S,)
     batch_first_step: IntArray  # (batches + 1,)
 
@@ -101,6 +102,7 @@ def _steps_of(trace: RoutingTrace, batch: int, prefill_chunk: int) -> _Steps:
     member_tokens: list[int] = []
     first_member: list[int] = []
     context: list[int] = []
+    pairs: list[int] = []
     is_decode: list[bool] = []
     batch_first_step: list[int] = []
     for begin in range(0, len(first_row), batch):
@@ -114,6 +116,7 @@ def _steps_of(trace: RoutingTrace, batch: int, prefill_chunk: int) -> _Steps:
                 member_row.append(int(first_row[request]) + token * layers)
                 member_tokens.append(count)
                 context.append(token + count)
+                pairs.append(count * token + count * (count + 1) // 2)
                 is_decode.append(False)
         for position in range(max(int(decoded[request]) for request in requests)):
             first_member.append(len(member_row))
@@ -121,6 +124,7 @@ def _steps_of(trace: RoutingTrace, batch: int, prefill_chunk: int) -> _Steps:
             member_row += [int(first_row[r]) + (int(prompts[r]) + position) * layers for r in running]
             member_tokens += [1] * len(running)
             context.append(sum(int(prompts[r]) + position + 1 for r in running))
+            pairs.append(context[-1])
             is_decode.append(True)
     first_member.append(len(member_row))
     batch_first_step.append(len(first_member) - 1)
@@ -129,6 +133,7 @@ def _steps_of(trace: RoutingTrace, batch: int, prefill_chunk: int) -> _Steps:
         np.array(member_tokens),
         np.array(first_member),
         np.array(context),
+        np.array(pairs),
         np.array(is_decode),
         np.array(batch_first_step),
     )
@@ -137,7 +142,7 @@ def _steps_of(trace: RoutingTrace, batch: int, prefill_chunk: int) -> _Steps:
 def build_instance(
     trace: RoutingTrace,
     items: Items,
-    dense_seconds: Callable[[IntArray, IntArray], FloatArray],
+    dense_seconds: Callable[[IntArray, IntArray, IntArray], FloatArray],
     batch: int = 1,
     prefill_chunk: int = 0,
     serve: Serve = "ascending",
@@ -149,7 +154,7 @@ def build_instance(
         trace: The routing.
         items: What can be held.
         dense_seconds: Seconds of a layer's attention, router and shared experts in steps of so many tokens, (S,),
-            with so many positions read, (S,).
+            with so many positions read, (S,), and so many pairs of a token and a position that it looks at, (S,).
         batch: Requests that run together.
         prefill_chunk: Tokens of a prompt that are prefilled at once; 0 for all.
         serve: In which order the misses of an event are served.
@@ -189,7 +194,7 @@ def build_instance(
     )
     shape = (len(tokens), len(layers))
     timed = events[:-1].reshape(shape)
-    timed["dense"] = dense_seconds(tokens, steps.context)[:, None]
+    timed["dense"] = dense_seconds(tokens, steps.context, steps.pairs)[:, None]
     timed["tokens"] = tokens[:, None]
     timed["is_decode"] = steps.is_decode[:, None]
     timed["begins_step"][:, 0] = True

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ...errors import HetgymError, unknown_name
 from ...hardware_models import Platform, load_platform
-from ...workloads.moe_models import ServingCosts, load_moe_model, serving_costs
+from ...workloads.model_zoo import ItemCosts
+from ...workloads.moe_models import ServingCosts
 from ...workloads.routing import RoutingTrace
 from ...workloads.routing.sources import AnyRouting
 from ..core.scenario import Scenario, register_family
@@ -128,7 +130,12 @@ class ExpertCacheScenario(Scenario):
     @property
     def baselines(self) -> tuple[str, ...]:
         """Classical and published policies, and what is best with hindsight."""
-        return ("lru", "lfru", "lfu", "arc", "sieve", "s3-fifo", "random", "belady", "belady-bypass")
+        names = ("lru", "lfru", "lfu", "mrs", "lfu-da", "arc", "sieve", "s3-fifo", "fifo", "random")
+        if "prefetch" in self.decisions or "miss" in self.decisions:
+            names = ("lru", "lfru", "lfu", "mixtral-offloading", "fate", "moe-infinity", "finemoe", "random", "read-me")
+        if "miss" in self.decisions:
+            names = (*names[:3], "hybrimoe", "fiddler", "hobbit", "edgemoe", *names[3:])
+        return (*names, "belady", "belady-bypass")
 
     @property
     def metric(self) -> str:
@@ -146,29 +153,36 @@ class ExpertCacheScenario(Scenario):
         return load_platform(self.platform)
 
     @cached_property
-    def costs(self) -> ServingCosts:
-        """What experts and the rest of the model cost on the platform."""
-        return serving_costs(load_moe_model(self.workload.model), self.devices, self.high, self.low)
+    def costs(self) -> ServingCosts | ItemCosts:
+        """What items, and the rest of the model, cost on the platform."""
+        prices = {name: getattr(self, name) for name in ("low_price", "skip_price") if getattr(self, name) is not None}
+        return self.workload.costs(self.devices, self.high, self.low, **prices)
 
     @cached_property
     def items(self) -> Items:
         """What can be held, and the pools."""
         layers, experts, top_k = self.workload.shape
-        costs = self.costs
-        kinds = np.zeros(1, KIND)
-        bandwidth = self.link or costs.link_bandwidth
-        latency = costs.link_latency if self.link_latency is None else self.link_latency
-        for precision in ("high", "low"):
-            size = getattr(costs, f"{precision}_bytes")
-            kinds[f"{precision}_bytes"] = round(size)
-            kinds[f"load_{precision}"] = latency + size / bandwidth
-            kinds[f"ssd_{precision}"] = latency + costs.ssd_latency + size / min(bandwidth, costs.ssd_bandwidth)
-            kinds[f"floor_{precision}"] = getattr(costs, f"device_floor_{precision}")
-        kinds["slope"], kinds["cpu_floor"], kinds["cpu_slope"] = costs.device_slope, costs.cpu_floor, costs.cpu_slope
-        kind = np.zeros(layers * experts, np.int32)
-        items = Items(layers, experts, kinds, kind, self._capacity(kinds["high_bytes"][kind].reshape(layers, experts)))
+        each = self._cost_of_each(layers * experts)
+        kinds, kind = np.unique(each, return_inverse=True)
+        size = kinds["high_bytes"][kind].reshape(layers, experts)
+        items = Items(layers, experts, kinds, kind.astype(np.int32), self._capacity(size))
         self._check_capacity(items, top_k)
         return items
+
+    def _cost_of_each(self, num_items: int) -> NDArray[np.void]:
+        """Returns what each item costs, (N,) of `KIND`."""
+        costs, each = self.costs, np.zeros(num_items, KIND)
+        bandwidth = self.link or costs.link_bandwidth
+        latency = costs.link_latency if self.link_latency is None else self.link_latency
+        slower = min(bandwidth, costs.ssd_bandwidth)
+        for precision in ("high", "low"):
+            size = np.rint(getattr(costs, f"{precision}_bytes"))
+            each[f"{precision}_bytes"] = size
+            each[f"load_{precision}"] = latency + size / bandwidth
+            each[f"ssd_{precision}"] = costs.ssd_latency + size / slower + latency
+            each[f"floor_{precision}"] = getattr(costs, f"device_floor_{precision}")
+        each["slope"], each["cpu_floor"], each["cpu_slope"] = costs.device_slope, costs.cpu_floor, costs.cpu_slope
+        return each
 
     def _capacity(self, size: IntArray) -> IntArray:
         """Returns the bytes of each pool, for items of so many bytes, (L, E)."""
@@ -208,11 +222,17 @@ class ExpertCacheScenario(Scenario):
         )  # fmt: skip
         return Rules(
             **{name: getattr(self, name) for name in same},
-            ways=tuple(way for way in self.ways if way != "load-low" or self.low != self.high),
-            low_price=self.costs.low_price if self.low_price is None else self.low_price,
-            skip_price=self.costs.skip_price if self.skip_price is None else self.skip_price,
+            ways=tuple(way for way in self.ways if self._has_way(way)),
+            low_price=self.costs.low_price,
+            skip_price=self.costs.skip_price,
             host_capacity=None if self.host_capacity is None else int(self.host_capacity),
         )
+
+    def _has_way(self, way: Way) -> bool:
+        """Whether the platform and the precisions have a way to serve a miss."""
+        if way == "cpu":
+            return bool(np.isfinite(self.costs.cpu_floor).all())
+        return way != "load-low" or self.low != self.high
 
     @property
     def varies(self) -> bool:

@@ -26,7 +26,6 @@ from .state import (
     EVENT_COST,
     EVICT,
     HIT,
-    IN_FLIGHT,
     LATE,
     LOADED,
     LOST_TO_DEMAND,

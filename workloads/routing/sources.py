@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from ...hardware_models import Platform
+from ..model_zoo import CompositionOfExperts, LoraAdapters
+from ..moe_models import ServingCosts, load_moe_model, serving_costs
 from .files import load_trace
 from .generator import RoutingLaw, generate_trace, routing_law
+from .requests import Length
 from .trace import RoutingTrace
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
-_Tokens = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class _Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+
+    def costs(self, platform: Platform, high: str, low: str, **prices: Any) -> ServingCosts:
+        """Returns what the model's experts and the rest of it cost on a platform (`serving_costs`)."""
+        return serving_costs(load_moe_model(self.model), platform, high, low, **prices)
 
 
 class GeneratedRouting(_Source):
@@ -37,10 +46,9 @@ class GeneratedRouting(_Source):
     """
 
     kind: Literal["generated"] = "generated"
-    model: str
     requests: _Count = 1
-    prompt_tokens: _Tokens = 16
-    output_tokens: _Tokens = 128
+    prompt_tokens: Length = 16
+    output_tokens: Length = 128
     recall: float | None = None
     prediction_distance: Annotated[int, Field(ge=1)] = 1
     prediction_width: Annotated[int, Field(ge=1)] | None = None
@@ -76,13 +84,12 @@ class RecordedRouting(_Source):
     Attributes:
         kind: ``recorded``.
         path: The trace; ``tiny`` is that of the tiny model, which comes with hetgym.
-        model: Whose sizes count; a name or path for `hetgym.workloads.moe_models.load_moe_model`.
+        model: Whose experts' sizes count; a name or path for `hetgym.workloads.moe_models.load_moe_model`.
         batches: In an episode; None for all.
     """
 
     kind: Literal["recorded"] = "recorded"
     path: Path
-    model: str
     batches: _Count | None = None
 
     @field_validator("path")
@@ -114,4 +121,6 @@ class RecordedRouting(_Source):
         return self.recording
 
 
-AnyRouting = Annotated[GeneratedRouting | RecordedRouting, Field(discriminator="kind")]
+AnyRouting = Annotated[
+    GeneratedRouting | RecordedRouting | CompositionOfExperts | LoraAdapters, Field(discriminator="kind")
+]

@@ -133,7 +133,10 @@ def begin_following(desk: Desk, episode: Episode, b: int, code: int) -> None:
 
 @rare
 def follow(desk: Desk, episode: Episode, b: int, code: int) -> None:
-    """Tells an algorithm what has happened since it was last asked: hits, and items that got a place."""
+    """Tells an algorithm what has happened since it was last asked.
+
+    Of each event: its hits and late entries, in the order of its entries, then the items that got a place, as they did.
+    """
     status, progress = episode.status[0], desk.progress[b]
     cache = cache_at(desk.cache, b)
     waits = status.kind == PREFETCH_EVICT and status.incoming == progress.pending

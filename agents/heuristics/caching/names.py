@@ -30,6 +30,7 @@ VICTIMS = {
     "random-victim": ("random", "Evicts any expert, each with the same probability."),
     "mrs": ("mrs", "Evicts the least recent router score (HybriMoE, arXiv:2504.05897)."),
     "static": ("hottest", "Keeps the experts that the whole trace uses most: a profile that knows the future."),
+    "load-on-demand": ("nothing", "Evicts nothing: what finds no room is loaded whenever it is used, and not kept."),
     "belady": ("belady", "Evicts the expert that is used again last, without bypass; it knows the future."),
     "belady-bypass": ("belady-bypass", "The most hits that any evictions can have; it knows the future."),
 }
@@ -38,6 +39,7 @@ VICTIMS = {
 SYSTEMS = {
     "mixtral-offloading": ("recency", "gate", "load", "LRU and the next router's guess (arXiv:2312.17238)."),
     "fiddler": ("hottest", "none", "cpu-if-sooner", "A static choice, the CPU for the rest (arXiv:2402.07033)."),
+    "ktransformers": ("nothing", "none", "cpu", "What is there at the start, the CPU for the rest (SOSP 2025)."),
     "hybrimoe": ("mrs", "gate", "cpu-if-sooner", "Scores, prefetching, CPU or load (arXiv:2504.05897)."),
     "hobbit": ("hobbit", "gate", "thresholds", "Weighted scores, precision by importance (arXiv:2411.01433)."),
     "fate": ("fate", "gate", "load", "ARC that favours shallow layers, cross-layer gates (arXiv:2502.12224)."),

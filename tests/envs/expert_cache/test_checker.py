@@ -171,7 +171,10 @@ BROKEN: list[tuple[Setting, Edit, str]] = [
     (OLDEST, change("device hit 0", item=4), "is about item 4, of 4"),
     (OLDEST, change("device hit 0", item=-1), "is about item -1"),
     (OLDEST, change("device hit 0", event=4), "is of event 4, of 4"),
-    (OLDEST, change("device hit 0", buffer=1), "has buffer 1, of 1"),
+    (OLDEST, change("device hit 0", buffer=1), "is a 'hit' with buffer 1, of 1"),
+    (OLDEST, change("link demand 0", buffer=1), "is a 'demand' with buffer 1, of 1"),
+    (OLDEST, change("evict demand 1", buffer=-2), "with buffer -2"),
+    (OLDEST, change("device dense -1", bytes=1), "is a 'dense' with 1.0 bytes"),
     (OLDEST, change("device hit 0", end=2.5), "lasts from 3.0 to 2.5"),
     (OLDEST, change("device hit 0", end=math.nan), "lasts from 3.0 to nan"),
     # Events

@@ -117,7 +117,7 @@ class Game:
             "prefill_chunk": luck.randint(0, 2),
             "serve": luck.choice(("ascending", "hottest")),
         }
-        self.instance = build_instance(trace, items, lambda tokens, _: np.full(len(tokens), dense), **built)
+        self.instance = build_instance(trace, items, lambda tokens, *_: np.full(len(tokens), dense), **built)
         self.events = events_of(trace, dense=dense, **built)
         rules = Rules(chunk=chunk, start="warm" if warm else "cold", host_capacity=host, shown=4, **shared)
         self.simulator = ExpertCacheSimulator(OneInstance(self.instance, trace.top_k), items, rules, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hetgym.agents.heuristics.caching.evictors import EVICTORS
@@ -41,26 +41,24 @@ def most_hits(cache: Any, may_bypass: bool) -> int:
         return sum(row[0] == "device" and row[5] == "hit" for row in run.rows)
 
     def best_after(choices: list[Choice]) -> int:
-        """The most hits that follow some choices, besides those that there have been."""
+        """The most hits of all episodes that begin with some choices."""
         run = cache.play(choices)
         so_far = hits_of(run)
         if run.decision is None:
-            return 0
-        event = run.rows[-1][1]
-        key = event, run.decision.item, resident(run, cache.filled)
+            return so_far
+        key = run.rows[-1][1], run.decision.item, resident(run, cache.filled)
         if key not in known:
-            known[key] = max(
-                hits_of(cache.play([*choices, choice])) - so_far + best_after([*choices, choice])
-                for choice in run.decision.choices
-                if may_bypass or choice is not None
-            )
-        return known[key]
+            allowed = [choice for choice in run.decision.choices if may_bypass or choice is not None]
+            known[key] = max(best_after([*choices, choice]) for choice in allowed) - so_far
+        return so_far + known[key]
 
-    return hits_of(cache.play([])) + best_after([])
+    return best_after([])
 
 
 @pytest.mark.parametrize(("rule", "may_bypass"), [("belady", False), ("belady-bypass", True)])
 @given(seed=st.integers(0, 2**32), prompt=st.sampled_from([0, 0, 3]))
+@example(seed=130, prompt=0)  # where it matters which misses follow
+@example(seed=456, prompt=0)  # where it matters which uses follow the next
 @settings(max_examples=150, deadline=None)
 def test_no_choices_have_more_hits(rule: str, may_bypass: bool, seed: int, prompt: int) -> None:
     cache = small_caches.small_cache(seed, prompt=prompt)
@@ -78,16 +76,16 @@ def test_no_causal_rule_has_more_hits_in_small_episodes(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "overrides",
     [
-        {"cache_slots": 6, "output_tokens": 64},
-        {"cache_slots": 16, "output_tokens": 64},
-        {"cache_slots": 16, "output_tokens": 64, "budget": "global", "start": "warm"},
-        {"model": "qwen1.5-moe", "cache_slots": 24, "requests": 3, "batch": 3, "prompt_tokens": 1, "output_tokens": 64},
+        {"cache_fraction": 6 / 64, "output_tokens": 64},
+        {"cache_fraction": 0.25, "output_tokens": 64},
+        {"cache_fraction": 0.25, "output_tokens": 64, "budget": "global", "start": "warm"},
+        {"model": "qwen1.5-moe", "cache_fraction": 0.4, "requests": 3, "batch": 3, "prompt_tokens": 1},
     ],
 )
-def test_no_causal_rule_has_more_hits_on_generated_traces(settings: dict[str, Any]) -> None:
-    simulator = load_scenario("v2-lite", **settings).simulator(2)
+def test_no_causal_rule_has_more_hits_on_generated_traces(overrides: dict[str, Any]) -> None:
+    simulator = load_scenario("v2-lite", **overrides).simulator(2)
 
     def hit_rates(rule: str) -> Any:
         simulator.reset([0, 1])

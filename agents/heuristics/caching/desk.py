@@ -93,19 +93,29 @@ def _known_uses(simulator: ExpertCacheSimulator) -> tuple[NDArray[np.int64], NDA
 
 
 @inner
-def next_use(desk: Desk, episode: Episode, b: int, item: int) -> int:
-    """Returns the next event after the current one that uses an item; the end of the episode if none does."""
-    status = episode.status[0]
+def first_to_come(desk: Desk, episode: Episode, b: int, item: int) -> int:
+    """Returns where in `Desk.uses` the uses of an item after the current event begin."""
+    event = episode.status[0].event
     low, high = desk.first_use[b, item], desk.first_use[b, item + 1]
     while low < high:
         middle = (low + high) // 2
-        if desk.uses[b, middle] > status.event:
+        if desk.uses[b, middle] > event:
             high = middle
         else:
             low = middle + 1
-    if low < desk.first_use[b, item + 1]:
-        return int(min(desk.uses[b, low], status.end_event))
-    return int(status.end_event)
+    return int(low)
+
+
+@inner
+def use_at(desk: Desk, b: int, item: int, position: int, end: int) -> int:
+    """Returns the event at a position of `Desk.uses`; ``end``, that of the episode, if no use of the item is there."""
+    return int(min(desk.uses[b, position], end)) if position < desk.first_use[b, item + 1] else end
+
+
+@inner
+def next_use(desk: Desk, episode: Episode, b: int, item: int) -> int:
+    """Returns the next event after the current one that uses an item; the end of the episode if none does."""
+    return use_at(desk, b, item, first_to_come(desk, episode, b, item), int(episode.status[0].end_event))
 
 
 @inner

@@ -363,6 +363,7 @@ def test_what_is_learnt_beats_popularity_on_a_real_trace() -> None:
     trace = tiny_trace()
     wanted: dict[str, Any] = {}
     simulator = drawn_simulator(trace, slots=8)
+    simulator.reset([0])
     instance, per_layer = simulator.instance(0), trace.num_experts
     for learner in LEARNERS:
         wanted[learner] = foretold(simulator, learner)

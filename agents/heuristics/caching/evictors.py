@@ -132,13 +132,10 @@ def victim_of(desk: Desk, episode: Episode, b: int, code: int) -> int:
         return algorithms_victim(desk, episode, b, code, 0)
     if code == FATE:
         return algorithms_victim(desk, episode, b, ARC, SHALLOW)
-<<<<<<< HEAD
     if code == NOTHING:
         return -1
-=======
     if code == BELADY_BYPASS:
         return _last_in_turn(desk, episode, b)
->>>>>>> oracle
     return _least_worth_keeping(desk, episode, b, code)
 
 

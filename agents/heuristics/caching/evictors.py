@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ....compilation import inner, rare
-from ....envs.expert_cache.state import Episode, is_evictable, oldest_evictable
+from ....envs.expert_cache.state import PREFETCH_EVICT, Episode, is_evictable, oldest_evictable
 from .automata import ALGORITHMS, ARC
-from .desk import Desk, algorithms_victim, next_use, num_uses
+from .desk import Desk, algorithms_victim, first_to_come, next_use, num_uses, use_at
 
 SCORED = (
     "recency", "frequency", "lfru", "least-stale", "mrs", "hobbit", "moe-infinity", "finemoe", "hottest", "belady",
@@ -66,7 +66,8 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
     - ``finemoe``: p x uses (FineMoE, arXiv:2502.05370, which evicts the largest 1 / (p x frequency)). Its p is a
       probability from the stored map of a similar prompt; there are none here, and p is the score of ``mrs``.
     - ``hottest``: how many events of the whole recording use it: a static choice by a profile that knows the future.
-    - ``belady``: minus the next event that uses it (Belady 1966, doi:10.1147/sj.52.0078).
+    - ``belady``: minus the next event that uses it (Belady 1966, doi:10.1147/sj.52.0078); ``belady-bypass`` is
+      `_last_in_turn`.
     """
     place, status = episode.places[item], episode.status[0]
     age = status.step - place.step
@@ -90,7 +91,7 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
         score = _recent_scores(episode, item) * place.uses
     elif code == HOTTEST:
         score = float(num_uses(desk, b, item))
-    elif code in (BELADY, BELADY_BYPASS):
+    elif code == BELADY:
         score = -float(next_use(desk, episode, b, item))
     return score
 
@@ -133,6 +134,8 @@ def victim_of(desk: Desk, episode: Episode, b: int, code: int) -> int:
         return algorithms_victim(desk, episode, b, ARC, SHALLOW)
     if code == NOTHING:
         return -1
+    if code == BELADY_BYPASS:
+        return _last_in_turn(desk, episode, b)
     return _least_worth_keeping(desk, episode, b, code)
 
 
@@ -148,6 +151,61 @@ def _least_worth_keeping(desk: Desk, episode: Episode, b: int, code: int) -> int
             if score < least:
                 best, least = item, score
         item = episode.places[item].next
-    if code in (HOTTEST, BELADY_BYPASS) and score_of(desk, episode, b, code, status.incoming) <= least:
+    if code == HOTTEST and score_of(desk, episode, b, code, status.incoming) <= least:
         return -1
     return int(best)
+
+
+@rare
+def _last_in_turn(desk: Desk, episode: Episode, b: int) -> int:
+    """Returns the victim of ``belady-bypass``: of the items that can be evicted, the last in turn; -1 to bypass.
+
+    An item comes before another whose uses to come, compared one after the other, begin to differ with a later one. Let
+    an event find a full pool, that is H, which it uses, and N; M are its misses. H stays (a hit is pinned); of N + M
+    as many items stay as N has, those that come first: a miss is let in only if it will be among them, whatever misses
+    follow it. No evictions and bypasses have more hits where items have one size, nothing is prefetched, all misses
+    are loaded, and every event's union fits its pool (or finds it empty). For let V(S) be the most hits from a full pool
+    S on. By induction from the last event, in words of a pool with x that imitates one with y instead (others alike):
+
+    - V(S + x) >= V(S + y) - 1: an event that uses y alone lets y in for x, and the pools are the same; one
+      that uses x alone is a hit more, after which the pools differ in one item at most, and so do their hits.
+    - V(S + x) >= V(S + y) where x comes before y: if an event uses x alone, that hit makes good for all that follows. If
+      it uses both, each pool has one hit and pins it. Should the other now keep x as well as y, so does this
+      one, and they are the same; else this one keeps x where the other keeps y, and x still comes before y.
+
+    So whatever set is kept, an item that comes first in place of another is as good. A pool that is not full gives its
+    free places to the first misses: there is nothing to decide.
+
+    A prefetch is given up unless it is used again in an earlier event than its victim.
+    """
+    status = episode.status[0]
+    end = episode.law[0].num_items + status.pool
+    last, places_left, before = -1, 0, 0
+    item = episode.places[end].next
+    while item != end:
+        if is_evictable(episode, item):
+            places_left += 1
+            before += _comes_before(desk, episode, b, item, status.incoming)
+            if last < 0 or _comes_before(desk, episode, b, last, item):
+                last = item
+        item = episode.places[item].next
+    if status.kind == PREFETCH_EVICT:
+        return int(last) if next_use(desk, episode, b, status.incoming) < next_use(desk, episode, b, last) else -1
+    for x in range(status.entry + 1, episode.events[status.event + 1].first):
+        item = episode.entries[x].item
+        is_miss = episode.places[item].event != status.event
+        before += is_miss and _comes_before(desk, episode, b, item, status.incoming)
+    return int(last) if before < places_left else -1
+
+
+@inner
+def _comes_before(desk: Desk, episode: Episode, b: int, item: int, other: int) -> bool:
+    """Whether of the uses to come of two items, compared one after the other, the first that differ come sooner."""
+    end = episode.status[0].end_event
+    x, y = first_to_come(desk, episode, b, item), first_to_come(desk, episode, b, other)
+    while True:
+        use, others_use = use_at(desk, b, item, x, end), use_at(desk, b, other, y, end)
+        if use != others_use or use == end:
+            return bool(use < others_use)
+        x += 1
+        y += 1

@@ -12,6 +12,7 @@ from ...compilation import hold
 from ...errors import HetgymError
 from ..core.simulator import Simulator, observation_space
 from .advance import NOTHING, advance, begin
+from .bounds import stall_lower_bound
 from .features import SCHEMA, num_candidates
 from .instance import ENTRY, EVENT, Instance, IntArray
 from .rules import Items, Rules
@@ -184,6 +185,16 @@ class ExpertCacheSimulator(Simulator):
     def instance(self, row: int) -> Instance:
         """Returns the instance that an episode plays, or of which it plays some batches."""
         return self._instances[int(self.state.status["slot"][row])]
+
+    def stall_lower_bound(self, row: int) -> float:
+        """Returns a lower bound on the stall of an episode, whatever is decided, seconds: `bounds.stall_lower_bound`.
+
+        Raises:
+            HetgymError: If it is decided how misses are served.
+        """
+        status = self.state.status[row]
+        window = int(status["first_event"]), int(status["end_event"])
+        return stall_lower_bound(self.instance(row), self.rules, window)
 
     def name_item(self, items: IntArray) -> IntArray:
         """Returns actions that name victims, or what to fetch early, directly, shown or not.

@@ -7,7 +7,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,12 +17,23 @@ from rich.console import Console
 from rich.table import Table
 
 from .agents import describe_policies, make_policy
-from .cli_output import print_sweep, progress, write_csv
+from .cli_output import print_suite, print_sweep, progress, write_csv
 from .cli_trace import TraceCommand
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
 from .envs.core.changes import parse_changes
 from .errors import HetgymError
-from .evaluate import evaluate, find_worst_case, parse_sweep, play, summarise, summarise_sweep, sweep
+from .evaluate import (
+    evaluate,
+    find_worst_case,
+    list_suites,
+    load_suite,
+    parse_sweep,
+    play,
+    run_suite,
+    summarise,
+    summarise_sweep,
+    sweep,
+)
 from .evaluate.adversarial import check_scenario_path
 from .evaluate.evaluation import make_policies
 from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure, training_curve
@@ -34,7 +45,10 @@ from .train.settings import TrainSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-What = Literal["scenarios", "policies", "platforms", "environments"]
+What = Literal["scenarios", "suites", "policies", "platforms", "environments"]
+
+EPISODES = 100
+"""Of an evaluation that does not say how many."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +75,9 @@ class EvaluateCommand:
     sweep: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """Instead of one setting, plays a grid: NAME=START:STOP:STEP (STOP included) or NAME=A,B,C, several times for
     several settings."""
-    episodes: int = 100
-    """How many; episode i has the seed SEED + i. With --adversarial, searches that run side by side, each from one."""
+    episodes: int | None = None
+    """How many, by default 100, or with --suite as many as that says; episode i has the seed SEED + i. With
+    --adversarial, searches that run side by side, each from one."""
     seed: int = 0
     """Of the first episode."""
     reward: str | None = None
@@ -90,9 +105,17 @@ class EvaluateCommand:
     """The policy of that picture; the first by default."""
     gantt_episode: int = 0
     """The episode of that picture."""
+    suite: str | None = None
+    """Instead of one scenario, plays the comparisons of a suite: its name, or a path to a YAML file. It takes
+    --episodes, --seed, --csv (one row for each comparison) and --json."""
     plot: Path | None = None
     """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
     each value of the others."""
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes of an evaluation without a suite."""
+        return EPISODES if self.episodes is None else self.episodes
 
 
 Command = (
@@ -130,6 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _list(command: ListCommand) -> None:
     things: dict[str, Callable[[], dict[str, str]]] = {
         "scenarios": lambda: {name: load_scenario(name).description for name in list_scenarios()},
+        "suites": lambda: {name: load_suite(name).description for name in list_suites()},
         "policies": describe_policies,
         "platforms": lambda: {name: load_platform(name).description for name in list_platforms()},
         "environments": lambda: dict.fromkeys(list_envs(), ""),
@@ -163,6 +187,9 @@ def _train(settings: TrainSettings) -> None:
 
 
 def _evaluate(command: EvaluateCommand) -> None:
+    if command.suite:
+        _suite(command, command.suite)
+        return
     scenario = load_scenario(command.scenario).override(**parse_changes(command.set))
     for option, needed, why in (
         ("output", "adversarial", "which finds what is written"),
@@ -178,17 +205,40 @@ def _evaluate(command: EvaluateCommand) -> None:
         _compare(command, scenario)
 
 
+SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json")
+"""Options that go with --suite."""
+
+
+def _suite(command: EvaluateCommand, name: str) -> None:
+    for option in fields(command):
+        if option.name not in SUITE_TAKES and getattr(command, option.name) != option.default:
+            raise HetgymError(f"{option.name}: is not for --suite, whose rows say what is played")
+    suite = load_suite(name)
+    episodes = suite.episodes if command.episodes is None else command.episodes
+    with progress("evaluating", 0) as (bar, task):
+        table = run_suite(
+            suite, episodes, command.seed, lambda ended, total: bar.update(task, total=total, advance=ended)
+        )
+    if command.csv:
+        write_csv(table, command.csv)
+    if command.json:
+        rows = json.loads(table.to_json(orient="records", double_precision=15))
+        print(json.dumps({"suite": name, "episodes": episodes, "seed": command.seed, "rows": rows}, indent=1))
+    else:
+        print_suite(table, f"{suite.name}: {episodes} episodes from seed {command.seed}")
+
+
 def _policies(command: EvaluateCommand, scenario: Scenario) -> list[str]:
     return [name.strip() for name in command.policies.split(",")] if command.policies else list(scenario.baselines)
 
 
 def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
     policies = _policies(command, scenario)
-    with progress("evaluating", len(policies) * command.episodes) as (bar, task):
+    with progress("evaluating", len(policies) * command.num_episodes) as (bar, task):
         table = evaluate(
             scenario,
             policies,
-            episodes=command.episodes,
+            episodes=command.num_episodes,
             seed=command.seed,
             reward=command.reward,
             progress=lambda ended: bar.advance(task, ended),
@@ -203,7 +253,7 @@ def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
         content = {
             "scenario": command.scenario,
             "set": parse_changes(command.set),
-            "episodes": command.episodes,
+            "episodes": command.num_episodes,
             "seed": command.seed,
             "metric": metric,
             "summary": json.loads(summary.to_json(orient="records", double_precision=15)),
@@ -227,12 +277,12 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
     if command.plot:
         check_figure_path(command.plot)
         check_panels(len(metrics) * len(grid) // len(next(iter(settings.values()))))
-    with progress("evaluating", len(grid) * len(policies) * command.episodes) as (bar, task):
+    with progress("evaluating", len(grid) * len(policies) * command.num_episodes) as (bar, task):
         table = sweep(
             scenario,
             policies,
             settings,
-            episodes=command.episodes,
+            episodes=command.num_episodes,
             seed=command.seed,
             reward=command.reward,
             progress=lambda ended: bar.advance(task, ended),
@@ -247,14 +297,16 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
             "scenario": command.scenario,
             "set": parse_changes(command.set),
             "sweep": settings,
-            "episodes": command.episodes,
+            "episodes": command.num_episodes,
             "seed": command.seed,
             "metrics": metrics,
             "summary": json.loads(summary.to_json(orient="records", double_precision=15)),
         }
         print(json.dumps(content, indent=1))
     else:
-        title = f"{command.scenario}: {metrics[0]}, {command.episodes} episodes from seed {command.seed} in each cell"
+        title = (
+            f"{command.scenario}: {metrics[0]}, {command.num_episodes} episodes from seed {command.seed} in each cell"
+        )
         print_sweep(summary[summary["metric"] == metrics[0]], title)
 
 
@@ -280,7 +332,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
             policy,
             rival,
             iterations=command.iterations,
-            episodes=command.episodes,
+            episodes=command.num_episodes,
             seed=command.seed,
             metric=command.metric,
             progress=lambda ended, ratio: bar.update(task, completed=ended, latest=f"ratio {ratio:.4f}"),
@@ -298,7 +350,7 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
             "adversarial": found.policies,
             "metric": found.metric,
             "iterations": command.iterations,
-            "episodes": command.episodes,
+            "episodes": command.num_episodes,
             "seed": command.seed,
             "ratio": found.ratio,
             "found_seed": found.seed,
@@ -313,8 +365,8 @@ def _search(command: EvaluateCommand, scenario: Scenario, policy: str, rival: st
 
 
 def _draw(command: EvaluateCommand, scenario: Scenario, policy: str) -> None:
-    if not 0 <= command.gantt_episode < command.episodes:
-        raise HetgymError(f"gantt_episode: must be below {command.episodes} (given: {command.gantt_episode})")
+    if not 0 <= command.gantt_episode < command.num_episodes:
+        raise HetgymError(f"gantt_episode: must be below {command.num_episodes} (given: {command.gantt_episode})")
     simulator = scenario.for_single_episodes().simulator(1, command.reward)
     play(simulator, make_policy(policy, scenario.family), [command.seed + command.gantt_episode])
     assert command.gantt is not None
@@ -324,7 +376,7 @@ def _draw(command: EvaluateCommand, scenario: Scenario, policy: str) -> None:
 def _print_summary(command: EvaluateCommand, scenario: Scenario, metric: str, summary: pd.DataFrame) -> None:
     reference = find_reference(summary["policy"].to_list(), command.reference, scenario)
     table = Table(
-        title=f"{command.scenario}: {metric}, {command.episodes} episodes from seed {command.seed}",
+        title=f"{command.scenario}: {metric}, {command.num_episodes} episodes from seed {command.seed}",
         box=box.SIMPLE_HEAD,
         caption="µs: the policy's own time for a decision",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,36 @@ def print_sweep(summary: pd.DataFrame, title: str) -> None:
         console.print(table)
     oracles = "; * reads the future" if summary["clairvoyant"].any() else ""
     console.print(f"bold: the best mean of those that do not read the future{oracles}")
+
+
+def print_suite(table: pd.DataFrame, title: str) -> None:
+    """Prints one row a comparison, and what is to be known of them below.
+
+    Args:
+        table: What `run_suite` returned.
+        title: Of the table.
+    """
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=UNLIMITED)
+    notes = [note for note in dict.fromkeys(table["note"]) if note]
+    shown_table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("paper", "setting", "policy", "against", "metric"):
+        shown_table.add_column(name, overflow="fold")
+    for name in ("ours", "95% interval", "published", "note"):
+        shown_table.add_column(name, justify="right", no_wrap=True)
+    for row in table.to_dict("records"):
+        shown_table.add_row(
+            *(Text(row[name]) for name in ("paper", "setting", "policy", "against", "metric")),
+            "" if math.isnan(row["ratio"]) else f"{row['ratio']:.2f}x",
+            "" if math.isnan(row["low"]) else f"{row['low']:.2f} - {row['high']:.2f}",
+            "" if math.isnan(row["figure"]) else f"{row['figure']:g}x",
+            str(notes.index(row["note"]) + 1) if row["note"] else "",
+        )
+    console.print(shown_table)
+    console.print("ours: how many times better the policy's mean is than that of the one it is played against")
+    for number, note in enumerate(notes, 1):
+        console.print(Text(f"{number}: {note}"))
 
 
 @contextmanager

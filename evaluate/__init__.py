@@ -2,7 +2,19 @@
 
 from .adversarial import find_worst_case
 from .evaluation import evaluate, play
+from .suite import list_suites, load_suite, run_suite
 from .summary import summarise
 from .sweep import parse_sweep, summarise_sweep, sweep
 
-__all__ = ["evaluate", "find_worst_case", "parse_sweep", "play", "summarise", "summarise_sweep", "sweep"]
+__all__ = [
+    "evaluate",
+    "find_worst_case",
+    "list_suites",
+    "load_suite",
+    "parse_sweep",
+    "play",
+    "run_suite",
+    "summarise",
+    "summarise_sweep",
+    "sweep",
+]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -157,7 +156,7 @@ class ItemRequests(_Frozen, ABC):
         """Layers, items, and items that a token uses."""
         return 1, self.items, 1
 
-    @cached_property
+    @property
     def shares(self) -> FloatArray:
         """The popularity of each item, float64 (N,); they sum to 1."""
         share = np.arange(1, self.items + 1, dtype=np.float64) ** -self.popularity

@@ -20,6 +20,12 @@ from .timeline import COLUMNS, WHATS
 TOLERANCE = 1e-9
 """Relative: sums in another order may differ in the last bits."""
 
+BUFFERED = {"demand", "demand-low", "load", "load-low"}
+"""What can go through a buffer."""
+
+WITHOUT_BYTES = {"cpu", "skip", "policy", "event"}
+"""Lanes in which nothing is carried or held."""
+
 
 def violations(
     timeline: pd.DataFrame,
@@ -90,8 +96,10 @@ def _malformed(
             yield f"row {number} is of event {row.event}, of {len(events)}"
         elif not (math.isfinite(row.begin) and math.isfinite(row.end) and 0 <= row.begin <= row.end):
             yield f"row {number} lasts from {row.begin} to {row.end}"
-        elif not -1 <= row.buffer < rules.staging:
-            yield f"row {number} has buffer {row.buffer}, of {rules.staging}"
+        elif not -1 <= row.buffer < (rules.staging if row.lane in {"link", "device"} and row.what in BUFFERED else 0):
+            yield f"row {number} is a {row.what!r} with buffer {row.buffer}, of {rules.staging}"
+        elif row.bytes != 0 and (row.lane in WITHOUT_BYTES or row.what == "dense"):
+            yield f"row {number} is a {row.what!r} with {row.bytes} bytes"
         elif (row.lane in {"policy", "event"} or row.what == "dense") != (row.item == -1) or row.item >= len(items):
             yield f"row {number} is about item {row.item}, of {len(items)}"
 
@@ -113,10 +121,13 @@ def _crowds(walk: _Walk, items: Sequence[Item], rules: PlainRules, slack: float)
     """Checks that the bytes that are in a pool, or are being carried into it, fit at any time."""
     for pool, capacity in enumerate(rules.capacity):
         stays = [stay for stay in walk.stays() if items[stay.item].pool == pool and stay.end - stay.begin > slack]
-        for time in sorted({stay.begin for stay in stays}):
-            # Half the slack on: times that differ in the last bits only are the same.
-            held = sum(stay.bytes for stay in stays if stay.begin <= time + slack / 2 < stay.end - slack / 2)
-            if held > capacity * (1 + TOLERANCE):
+        # What ends when another begins, but for the last bits, ends before it.
+        begins = [(stay.begin, stay.bytes) for stay in stays]
+        ends = [(stay.end - slack, -stay.bytes) for stay in stays]
+        held = 0.0
+        for time, change in sorted(begins + ends):
+            held += change
+            if change > 0 and held > capacity * (1 + TOLERANCE):
                 yield f"pool {pool} holds {held} bytes at {time}, its capacity is {capacity}"
 
 
@@ -186,9 +197,13 @@ class _Walk:
         self.ends: dict[int, float] = {}  # members of U with places, once they are scheduled
         self.served: list[tuple[int, str]] = []
         self.loading: _Loading | None = None
+        self.largest: dict[int, float] = {}  # bytes, by pool
+        for item in self.items:
+            self.largest[item.pool] = max(self.largest.get(item.pool, 0.0), item.high_bytes)
         self.victims: list[tuple[Row, float]] = []  # since the last load, with the bytes that were free before
         self.targets: set[int] = set()  # what could be prefetched before these were lost
-        self.decisions = self.prefetches = 0
+        self.asked: list[float] = []  # when decisions were charged for, since the last load or what was done instead
+        self.prefetches = 0
         self.charged = self.carried_late = False
 
         self.counts = dict.fromkeys(
@@ -200,9 +215,11 @@ class _Walk:
         capacity = math.inf if self.rules.host_capacity is None else self.rules.host_capacity
         self.host = list(self.filled(list(range(len(self.items))), capacity))
         for pool, bytes_ in enumerate(self.rules.capacity if self.rules.warm else ()):
-            for item in self.filled([n for n, item in enumerate(self.items) if item.pool == pool], bytes_):
-                self.order.append(item)
-                self.places[item] = _Place(item, self.items[item].high_bytes, low=False, arrival=0.0, begin=0.0)
+            for number in self.filled([n for n, item in enumerate(self.items) if item.pool == pool], bytes_):
+                self.order.append(number)
+                self.places[number] = _Place(
+                    number, self.items[number].high_bytes, low=False, arrival=-math.inf, begin=0.0
+                )
 
     def filled(self, numbers: list[int], capacity: float) -> Iterator[int]:
         """Yields the items that fit, up to the first that does not."""
@@ -260,7 +277,7 @@ class _Walk:
         self.device_free = self.cpu_free = max(self.now, self.start)
         self.pinned = {entry.item for entry in event.entries}
         self.ends, self.served, self.loading, self.victims = {}, [], None, []
-        self.decisions = self.prefetches = 0
+        self.asked, self.prefetches = [], 0
         self.charged = self.carried_late = False
 
     def charge_event(self, row: Row) -> None:
@@ -273,16 +290,16 @@ class _Walk:
         self.device_free = self.cpu_free = max(self.now, self.start)
 
     def charge_decision(self, row: Row) -> None:
-        self.decisions += 1
+        self.asked.append(row.begin)
         self.expect(row, "begins at", row.begin, self.now)
         self.expect(row, "takes", row.end - row.begin, self.rules.decision_time)
         self.now += self.rules.decision_time
 
     def expect_decisions(self, row: Row, least: int, most: int | None = None) -> None:
         """Checks how many decisions were charged since the last time."""
-        if self.rules.decision_time > 0 and not least <= self.decisions <= (least if most is None else most):
-            self.fault(row, f"follows {self.decisions} charged decisions instead of {least}")
-        self.decisions = 0
+        if self.rules.decision_time > 0 and not least <= len(self.asked) <= (least if most is None else most):
+            self.fault(row, f"follows {len(self.asked)} charged decisions instead of {least}")
+        self.asked = []
 
     def end_event(self, row: Row) -> None:
         event = self.events[self.at]
@@ -314,16 +331,20 @@ class _Walk:
 
     def expect_last_decisions(self, row: Row) -> None:
         """Checks what was charged for ending the prefetches: by choosing none, or by giving one up."""
+        may_evict = "evict" in self.rules.decisions
         if any(victim.what == "demand" for victim, _ in self.victims):
             self.fault(row, f"has lost item {self.victims[-1][0].item} for nothing")
         elif self.victims:
             pool = self.items[self.victims[-1][0].item].pool
-            asked = "evict" in self.rules.decisions
-            self.expect_decisions(row, 1 + asked * (len(self.victims) + bool(self.evictable(pool))))
-        elif self.prefetches < self.rules.prefetch_depth and self.allowed_targets():
-            self.expect_decisions(row, 1, 1 + ("evict" in self.rules.decisions))
+            before = 1 + may_evict * len(self.victims)
+            at = self.asked[-1] if len(self.asked) > before else self.now
+            least, most = (bool(self.evictable(pool, at + slack)) for slack in (-self.slack, self.slack))
+            self.expect_decisions(row, before + may_evict * least, before + may_evict * most)
         else:
-            self.expect_decisions(row, 0)
+            at = self.asked[0] if self.asked else self.now
+            least, most = (bool(self.allowed_targets(at + slack)) for slack in (-self.slack, self.slack))
+            # Besides, a target may have been given up before anything was lost for it.
+            self.expect_decisions(row, int(least), most * (1 + may_evict))
 
     # Computing
 
@@ -411,7 +432,7 @@ class _Walk:
         self.order.append(row.item)
         self.counts["used"] += place.unused
         place.unused = False
-        if math.isinf(place.arrival):
+        if place.arrival == math.inf:
             self.fault(row, "computes an item that has not arrived")
             return None
         if kind == "hit" and place.arrival > self.known + self.slack:
@@ -429,16 +450,19 @@ class _Walk:
     def fits(self, size: float, free: float) -> bool:
         return free >= size - TOLERANCE * size
 
-    def is_in_flight(self, item: int) -> bool:
-        """Whether it has not arrived; what is scheduled counts as resident."""
-        return item not in self.ends and self.places[item].arrival > self.now + self.slack
+    def is_in_flight(self, item: int, time: float) -> bool:
+        """Whether it has not arrived by a time; what is scheduled counts as resident."""
+        return item not in self.ends and self.places[item].arrival > time
 
-    def evictable(self, pool: int) -> list[int]:
-        """Returns what can be lost without the end of a wave, oldest first."""
+    def evictable(self, pool: int, time: float) -> list[int]:
+        """Returns what can be lost without the end of a wave, oldest first.
+
+        What arrives at this very time may be there or not, for want of the last bits: ask for a bit before and after.
+        """
         return [
             item
             for item in self.order
-            if self.items[item].pool == pool and item not in self.pinned and not self.is_in_flight(item)
+            if self.items[item].pool == pool and item not in self.pinned and not self.is_in_flight(item, time)
         ]
 
     def wave(self, pool: int) -> list[int]:
@@ -452,13 +476,14 @@ class _Walk:
             return
         pool = self.items[row.item].pool
         if row.what == "prefetch" and not self.victims:
-            self.targets = self.allowed_targets()
+            self.targets = self.allowed_targets((self.asked[0] if self.asked else self.now) + self.slack)
         self.expect_order_of_service(row)
         self.expect_evictable(row, pool)
         self.expect(row, "begins at", row.begin, self.now)
         self.expect(row, "frees its place at", row.end, max(self.now, self.ends.get(row.item, self.now)))
         self.expect_bytes(row, place.bytes)
         self.victims.append((row, self.free_bytes(pool)))
+        self.queue = [queued for queued in self.queue if queued.item != row.item]
         place.end = row.end
         self.past.append(self.places.pop(row.item))
         self.order.remove(row.item)
@@ -473,16 +498,17 @@ class _Walk:
             self.fault(row, f"is decided before item {self.loading.item} is computed")
 
     def expect_evictable(self, row: Row, pool: int) -> None:
-        evictable, wave = self.evictable(pool), self.wave(pool)
-        if not evictable and row.what == "demand":
-            evictable = wave
-            self.pinned -= set(wave)
+        at = self.asked[-1] if self.asked and "evict" in self.rules.decisions else self.now
+        surely, perhaps = (self.evictable(pool, at + slack) for slack in (-self.slack, self.slack))
+        if not surely and row.what == "demand" and row.item not in perhaps:
+            surely = perhaps = self.wave(pool)
+            self.pinned -= set(perhaps)
         if row.item in self.pinned:
             self.fault(row, "loses an item that is pinned")
-        elif row.item not in evictable:
+        elif row.item not in perhaps:
             self.fault(row, f"loses an item in flight, until {self.places[row.item].arrival}")
-        elif "evict" not in self.rules.decisions and row.item != evictable[0]:
-            self.fault(row, f"loses it instead of the oldest, item {evictable[0]}")
+        elif "evict" not in self.rules.decisions and row.item not in surely[:1] + perhaps[:1]:
+            self.fault(row, f"loses it instead of the oldest, item {perhaps[0]}")
 
     def take_victims(self, row: Row, pool: int, size: float) -> float:
         """Checks that the victims for a load were needed; returns when their places are free."""
@@ -550,22 +576,25 @@ class _Walk:
         if row.buffer < 0:
             self.take_place(_Place(row.item, size, low, arrival=row.end, begin=row.begin))
 
-    def bypass_slot(self, row: Row, pool: int, size: float, asked: int) -> float:
-        """Checks a bypass; returns when its buffer is free."""
+    def bypass_slot(self, row: Row, pool: int, size: float, before: int) -> float:
+        """Checks a bypass, after so many decisions; returns when its buffer is free."""
         first = self.buffer_free.index(min(self.buffer_free))
         if row.buffer != first:
             self.fault(row, f"goes through buffer {row.buffer}, while {first} is free before it")
-        too_large = size > self.rules.capacity[pool]
-        could_evict = bool(self.evictable(pool) or self.wave(pool)) and not too_large
         if self.fits(size, self.free_bytes(pool)):
             self.fault(row, f"is a bypass, while pool {pool} has {self.free_bytes(pool)} bytes left")
-        elif could_evict and "evict" not in self.rules.decisions:
-            self.fault(row, f"is a bypass, while something in pool {pool} could be lost")
-        elif could_evict:
-            asked += 1
-            # To be asked is what ends the wave.
-            self.pinned -= set() if self.evictable(pool) else set(self.wave(pool))
-        self.expect_decisions(row, asked)
+        at = self.asked[-1] if len(self.asked) > before else self.now
+        surely, perhaps = (self.evictable(pool, at + slack) for slack in (-self.slack, self.slack))
+        wave = [] if size > self.rules.capacity[pool] or self.evictable(pool, at) else self.wave(pool)
+        if size > self.rules.capacity[pool]:
+            self.expect_decisions(row, before)
+        elif "evict" in self.rules.decisions:
+            self.expect_decisions(row, before + bool(surely + wave), before + bool(perhaps + wave))
+        else:
+            self.expect_decisions(row, before)
+            if surely + wave:
+                self.fault(row, f"is a bypass, while something in pool {pool} could be lost")
+        self.pinned -= set(wave)
         return self.buffer_free[row.buffer]
 
     def take_place(self, place: _Place) -> None:
@@ -608,29 +637,39 @@ class _Walk:
 
     # Prefetches
 
-    def allowed_targets(self) -> set[int]:
-        """Returns what may be prefetched now."""
+    def allowed_targets(self, time: float) -> set[int]:
+        """Returns what may be prefetched at a time."""
+        if self.prefetches >= self.rules.prefetch_depth:
+            return set()
+        in_flight = [item for item in self.places if self.is_in_flight(item, time)]
+        if "prefetch" not in self.rules.decisions or len(in_flight) >= self.rules.queue_limit:
+            return set()
         following = self.events[self.at + 1 : self.at + 1 + self.rules.prefetch_distance]
         layers = {event.layer for event in following}
-        standing = sum(self.is_in_flight(item) for item in self.places)
-        if "prefetch" not in self.rules.decisions or standing >= self.rules.queue_limit:
-            return set()
-        numbers = [item for item in range(len(self.items)) if item // self.rules.num_experts in layers]
-        return {item for item in numbers if item not in self.places and self.leaves_enough(item)}
+        absent = [
+            item
+            for item in range(len(self.items))
+            if item // self.rules.num_experts in layers and item not in self.places
+        ]
+        targets: set[int] = set()
+        for pool in {self.items[item].pool for item in absent}:
+            moving = sum(self.places[item].bytes for item in in_flight if self.items[item].pool == pool)
+            could_evict = bool(self.evictable(pool, time))
+            same = [item for item in absent if self.items[item].pool == pool]
+            targets |= {item for item in same if self.leaves_enough(item, moving, could_evict)}
+        return targets
 
-    def leaves_enough(self, item: int) -> bool:
+    def leaves_enough(self, item: int, in_flight: float, could_evict: bool) -> bool:
         pool, size = self.items[item].pool, self.items[item].high_bytes
-        same = [other for other in self.places if self.items[other].pool == pool]
-        in_flight = sum(self.places[other].bytes for other in same if self.is_in_flight(other))
-        needed = self.rules.top_k * max(other.high_bytes for other in self.items if other.pool == pool)
-        can_go_in = self.fits(size, self.free_bytes(pool)) or bool(self.evictable(pool))
-        return can_go_in and self.fits(needed, self.rules.capacity[pool] - in_flight - size)
+        needed, left = self.rules.top_k * self.largest[pool], self.rules.capacity[pool] - in_flight - size
+        return (could_evict or self.fits(size, self.free_bytes(pool))) and self.fits(needed, left)
 
     def prefetch(self, row: Row) -> None:
         size, pool = self.items[row.item].high_bytes, self.items[row.item].pool
-        targets = self.targets if self.victims else self.allowed_targets()
+        at = (self.asked[0] if self.asked else self.now) + self.slack
+        targets = self.targets if self.victims else self.allowed_targets(at)
         self.expect_order_of_service(row)
-        if row.item not in targets or self.prefetches >= self.rules.prefetch_depth:
+        if row.item not in targets:
             self.fault(row, "is not allowed")
         self.prefetches += 1
         self.expect_decisions(row, 1 + len(self.victims) * ("evict" in self.rules.decisions))

@@ -55,7 +55,7 @@ class ExpertCacheEnv(SingleEnv):
     ``prefetch_precision``, ``precision_loss``, ``seconds`` (simulated). ``env.unwrapped.episode()`` gives the timeline.
 
     ## Arguments
-    ``scenario`` (a name, a path or a `Scenario`; default ``v2-lite``), its settings by keyword
+    ``scenario`` (a name, a path or a `Scenario`; default ``tiny-moe``), its settings by keyword
     (``cache_fraction=0.5``), ``reward``, ``observation`` (``dict`` or ``flat``), ``render_mode`` (``rgb_array``: the
     timeline), ``copy`` (default true; false gives live arrays that are valid for one further step).
     ``reset(options={"instance": ...})`` plays a `RoutingTrace` of the scenario's model.
@@ -76,7 +76,7 @@ class ExpertCacheEnv(SingleEnv):
     v0: the first.
     """
 
-    def __init__(self, scenario: str | Path | Scenario = "v2-lite", **arguments: Any) -> None:
+    def __init__(self, scenario: str | Path | Scenario = "tiny-moe", **arguments: Any) -> None:
         """Prepares the environment; the arguments are those of the class."""
         super().__init__(scenario, **arguments)
 
@@ -84,6 +84,6 @@ class ExpertCacheEnv(SingleEnv):
 class ExpertCacheVectorEnv(BatchedEnv):
     """`ExpertCacheEnv`, many at once; takes ``num_envs`` besides, and ``copy`` is false by default."""
 
-    def __init__(self, scenario: str | Path | Scenario = "v2-lite", **arguments: Any) -> None:
+    def __init__(self, scenario: str | Path | Scenario = "tiny-moe", **arguments: Any) -> None:
         """Prepares the environments; the arguments are those of `ExpertCacheEnv`, and ``num_envs``."""
         super().__init__(scenario, **arguments)

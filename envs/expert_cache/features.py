@@ -18,8 +18,8 @@ from .state import EVICT, MISS, PREFETCH, PREFETCH_EVICT, Episode, World, is_evi
 SCHEMA = ObservationSchema(
     candidates=(
         Feature("default", "1 for candidate 0: bypass, no prefetch, or a load at high precision"),
-        Feature("age", "log2(1 + steps since the item's last use); / 6; 10 if it was never used"),
-        Feature("residency", "log2(1 + steps since it was last loaded); / 6; 10 if it never was"),
+        Feature("age", "log2(1 + steps since the item's last use); / 6, at most 2; 10 if it was never used"),
+        Feature("residency", "log2(1 + steps since it was last loaded); / 6, at most 2; 10 if it never was"),
         Feature("count", "events of this prompt that used it; / steps of the prompt"),
         Feature("recent_4", "how many of the last 4 steps used it; / 4"),
         Feature("recent_16", "how many of the last 16 steps used it; / 16"),
@@ -70,6 +70,17 @@ def num_candidates(shown: int) -> int:
     return max(shown + 1, len(WAYS))
 
 
+_LOGARITHM = np.minimum(np.log2(1.0 + np.arange(4096)) / 6.0, CLIP).astype(np.float32)
+_HALVING = (0.5 ** np.arange(BITS + 1)).astype(np.float32)
+"""Of small integers: a logarithm or a power for each feature would take longer than the decision."""
+
+
+@inner
+def _logarithm(steps: int) -> np.float32:
+    """Returns log2(1 + steps) / 6."""
+    return _LOGARITHM[min(steps, _LOGARITHM.size - 1)]
+
+
 @inner
 def _clip(value: float) -> np.float32:
     return np.float32(min(max(value, -CLIP), CLIP))
@@ -82,11 +93,16 @@ def _uses_within(history: np.uint64, age: int, steps: int) -> int:
         return 0
     rest = steps - age
     bits = history if rest >= BITS else history & ((np.uint64(1) << np.uint64(rest)) - np.uint64(1))
-    count = 0
-    while bits:
-        bits &= bits - np.uint64(1)
-        count += 1
-    return count
+    return _num_ones(bits)
+
+
+@inner
+def _num_ones(bits: np.uint64) -> int:
+    """Returns how many bits are set, by adding up ever longer fields."""
+    bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return int((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
 @rare
@@ -138,18 +154,17 @@ def _show_item(world: World, episode: Episode, b: int, row: int, item: int) -> N
     """Writes the features of an item."""
     status, law, place = episode.status[0], episode.law[0], episode.places[item]
     features = world.shown.candidates[b, row]
-    age = status.step - place.step
-    if place.step < 0:
-        age = -1
+    age = status.step - place.step if place.step >= 0 else -1
     features[0] = np.float32(0.0)
-    features[1] = _clip(np.log2(1.0 + age) / 6.0) if age >= 0 else np.float32(CLIP)
-    features[2] = _clip(np.log2(1.0 + status.step - place.loaded) / 6.0) if place.loaded >= 0 else np.float32(CLIP)
+    features[1] = _logarithm(age) if age >= 0 else np.float32(CLIP)
+    features[2] = _logarithm(status.step - place.loaded) if place.loaded >= 0 else np.float32(CLIP)
     features[3] = _clip(_count_of(episode, item) / (status.prompt_step + 1.0))
     features[4] = np.float32(_uses_within(place.history, age, 4) * 0.25)
     features[5] = np.float32(_uses_within(place.history, age, 16) * (1.0 / 16.0))
     features[6] = np.float32(_uses_within(place.history, age, 64) * (1.0 / 64.0))
-    features[7] = _clip(place.score * 0.5 ** min(age, BITS)) if age >= 0 else np.float32(0.0)
-    layer, here = item // law.num_experts, episode.events[status.event].layer
+    features[7] = _clip(place.score * _HALVING[min(age, BITS)]) if age >= 0 else np.float32(0.0)
+    here = episode.events[status.event].layer
+    layer = item // law.num_experts if law.num_pools == 1 or status.kind == PREFETCH else status.pool
     ahead = layer - here if layer > here else layer - here + law.num_layers
     features[8] = np.float32(ahead / law.num_layers)
     features[9] = _predicted(world, episode, item, ahead)

@@ -99,7 +99,7 @@ def _settle(episode: Episode, until: float) -> None:
 def _note_chunks(episode: Episode, begin: float, chunks: int) -> None:
     """Writes the next chunks of the queue's head into the log."""
     head = episode.queue[0]
-    if episode.log.size:
+    if episode.law[0].logs:
         for chunk in range(chunks):
             start = begin + chunk * head.chunk_seconds
             end = begin + (chunk + 1) * head.chunk_seconds

@@ -327,6 +327,10 @@ class Run:
         self._pinned: set[int] = set()
         self._computed: dict[int, float] = {}  # members of U with places that have been scheduled: when they end
 
+        self._largest = [
+            max((item.high_bytes for item in items if item.pool == pool), default=0.0)
+            for pool in range(len(rules.capacity))
+        ]
         self._host = list(range(len(items))) if rules.host_capacity is None else self._fill(rules.host_capacity)
         if rules.warm:
             for pool, capacity in enumerate(rules.capacity):
@@ -611,10 +615,11 @@ class Run:
     def _has_room_for(self, item: int) -> bool:
         """Whether an item may be got in, and leaves k places that are not in flight."""
         pool, size = self.items[item].pool, self.items[item].high_bytes
-        largest = max(other.high_bytes for other in self.items if other.pool == pool)
         in_flight = sum(self._bytes(other) for other in self._order[pool] if self._is_in_flight(other))
         left = self.rules.capacity[pool] - in_flight - size
-        return left >= self.rules.top_k * largest and (self._free_bytes(pool) >= size or len(self._evictable(pool)) > 0)
+        return left >= self.rules.top_k * self._largest[pool] and (
+            self._free_bytes(pool) >= size or len(self._evictable(pool)) > 0
+        )
 
     # The link
 

@@ -42,6 +42,7 @@ LAW = np.dtype(
         ("skip_price", np.float64),
         ("discount_per_token", np.float64),
         ("host_capacity", np.int64),  # bytes; negative where it holds everything
+        ("logs", np.bool_),  # whether the timeline is written down
     ],
     align=True,
 )

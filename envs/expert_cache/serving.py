@@ -169,7 +169,7 @@ def _schedule(
     begin = max(status.device_free, arrival)
     status.device_free = begin + device_seconds(episode, item, tokens, is_low)
     episode.places[item].free_at = status.device_free
-    if episode.log.size:
+    if episode.law[0].logs:
         note(episode, interval + is_low, item, begin, status.device_free, size_of(episode, item, is_low), buffer)
 
 

@@ -61,14 +61,11 @@ class ExpertCacheSimulator(Simulator):
         items: What can be held.
         rules: How episodes are played.
         state: Where the episodes stand.
-        logs: Whether the intervals of the timeline are written down.
     """
 
     schema = SCHEMA
 
-    def __init__(
-        self, source: RoutingSource, items: Items, rules: Rules, num_envs: int, pool: int = 1, logs: bool = True
-    ) -> None:
+    def __init__(self, source: RoutingSource, items: Items, rules: Rules, num_envs: int, pool: int = 1) -> None:
         """Makes room for B episodes.
 
         Args:
@@ -77,11 +74,10 @@ class ExpertCacheSimulator(Simulator):
             rules: How they are played.
             num_envs: B.
             pool: Traces that each environment draws before they come round again.
-            logs: Whether the intervals of the timeline are written down.
         """
         candidates = num_candidates(rules.shown)
         super().__init__(num_envs, observation_space(SCHEMA, candidates, 0, 0), candidates)
-        self.items, self.rules, self.logs = items, rules, logs
+        self.items, self.rules = items, rules
         self._source = source
         self._pool = pool
         if source.varies:
@@ -93,8 +89,8 @@ class ExpertCacheSimulator(Simulator):
         self._drawn_seed = np.full(self._num_drawn, -1, np.int64)
         self._all_rows = np.arange(num_envs)
         self._law = rules.law(items, source.top_k)
-        room = LOG_ROOM // num_envs if logs else 0
-        self.state = State.empty(num_envs, items, rules, source.top_k, room)
+        self.logs = True
+        self.state = State.empty(num_envs, items, rules, source.top_k, max(LOG_ROOM // num_envs, 1))
         self._views = [View.of(buffer) for buffer in self.buffers]
         self._make_room(0, 0, (0, 0))
 
@@ -137,6 +133,15 @@ class ExpertCacheSimulator(Simulator):
             )
         else:
             self._write(slot, instance)
+
+    @property
+    def logs(self) -> bool:
+        """Whether the intervals of the timeline are written down; replays are faster without."""
+        return bool(self._law["logs"][0])
+
+    @logs.setter
+    def logs(self, logs: bool) -> None:
+        self._law["logs"] = logs
 
     @property
     def handle(self) -> Any:

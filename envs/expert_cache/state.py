@@ -312,11 +312,10 @@ def oldest_evictable(episode: Episode, pool: int, position: int) -> int:
 
 @inner
 def note(episode: Episode, interval: int, item: int, begin: float, end: float, size: float, buffer: int) -> None:
-    """Writes an interval into the log, where there is one."""
-    room = episode.log.size
-    if room:
+    """Writes an interval into the log, if one is kept."""
+    if episode.law[0].logs:
         status = episode.status[0]
-        line = episode.log[status.log_length % room]
+        line = episode.log[status.log_length % episode.log.size]
         line.interval, line.buffer, line.event, line.item = interval, buffer, status.event, item
         line.begin, line.end, line.bytes = begin, end, size
         status.log_length += 1

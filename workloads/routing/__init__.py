@@ -3,7 +3,6 @@
 from .files import check_trace_path, load_trace, save_trace, stream_trace
 from .generator import RoutingLaw, generate_trace, latent_deviation, latent_logits, routing_law
 from .requests import DrawnLength
-from .shipped import tiny_trace
 from .statistics import (
     next_layer_recall,
     segment_cache_best_hit_rate,
@@ -12,6 +11,7 @@ from .statistics import (
     trace_statistics,
     uniform_floor,
 )
+from .tiny import tiny_trace
 from .trace import DECODE, PREFILL, RoutingTrace
 
 __all__ = [

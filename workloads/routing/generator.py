@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,11 @@ from .trace import RoutingTrace
 
 _FITTED = Path(__file__).parent / "laws.yaml"
 _BIAS, _TOPIC, _TOPIC_BIAS, _TOKENS, _PREDICTIONS, _CALIBRATION = range(200, 206)
+_PARTNERS = 208
 _CALIBRATION_LOGITS = 500_000
 _RECALL_TOLERANCE = 1e-4
 
+Records = NDArray[Any]
 _Deviation = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)]
 _Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -39,8 +41,12 @@ class RoutingLaw(BaseModel):
 
         g sigma_prompt b + g sigma_ar a[t] + n[t],    a[t] = rho a[t - 1] + sqrt(1 - rho^2) z[t]
 
-    where b (drawn once a request), a[0], z and n are standard normal, independent for each layer and expert. The token
-    uses the k experts of the largest logits; its scores are the softmax over these.
+    where b (drawn once a request), a[0], z and n are standard normal and independent for each expert. The token uses
+    the k experts of the largest logits; its scores are the softmax over these.
+
+    Each expert of a layer has a partner in the layer before, the same for all seeds. Its b, a[0], z and n have the
+    correlation ``coupling`` with the partner's. So what a token uses in one layer tells what it will use in the next,
+    while each layer by itself is as it would be without.
 
     Attributes:
         model: What it imitates.
@@ -53,6 +59,7 @@ class RoutingLaw(BaseModel):
         first_layer: Locality g of the first layer; that of the layers in the middle is 1.
         last_layer: Locality g of the last layer.
         edge_layers: Layers in which the distance to 1 falls to 1/e.
+        coupling: Correlation with the partner in the layer before.
         topics: How many there are; each request has one.
         topic_share: Share of the bias's variance that the requests of a topic have in common.
         recall: Of the k experts that a token will use in the next layer, the share among the k that are predicted,
@@ -74,6 +81,7 @@ class RoutingLaw(BaseModel):
     first_layer: _Fraction = 1.0
     last_layer: _Fraction = 1.0
     edge_layers: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    coupling: _Fraction = 0.0
     topics: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
     topic_share: _Fraction = 0.0
     recall: _Fraction | None = None
@@ -117,6 +125,42 @@ class RoutingLaw(BaseModel):
         above = (self.recall - self.chance) * self.recall_decay ** np.arange(self.prediction_distance)
         noise = [relative_noise(self.num_experts, self.top_k, self.chance + float(each)) for each in above]
         return np.outer(deviation, noise)
+
+    @property
+    def numbers(self) -> Records:
+        """What kernels read of it, (1,) of `LAW`."""
+        numbers = np.zeros(1, LAW)
+        for name in LAW.names or ():
+            numbers[name] = getattr(self, name)
+        return numbers
+
+    @property
+    def partner(self) -> IntArray:
+        """The partner of each expert in the layer before, int64 (L, E); the first layer's row means nothing."""
+        return _partners(self.num_layers, self.num_experts)
+
+
+LAW = np.dtype(
+    [
+        ("sigma_prompt", np.float64),
+        ("sigma_ar", np.float64),
+        ("rho", np.float64),
+        ("coupling", np.float64),
+        ("topics", np.int64),
+        ("topic_share", np.float64),
+    ],
+    align=True,
+)
+"""The numbers of `RoutingLaw`."""
+
+
+@lru_cache(maxsize=32)
+def _partners(num_layers: int, num_experts: int) -> IntArray:
+    keys = np.empty(num_layers * num_experts)
+    _fill_normals(_PARTNERS, keys)
+    partners = np.argsort(keys.reshape(num_layers, num_experts), axis=1, kind="stable")
+    partners.flags.writeable = False
+    return partners
 
 
 @cache
@@ -189,13 +233,13 @@ def generate_trace(
     experts = np.empty((rows, top_k), np.int16)
     scores = np.empty((rows, top_k), np.float32)
     predicted = np.full((rows, noise.shape[1], width), -1, np.int16)
-    room, locality = np.empty((5, law.num_experts)), law.locality
+    shared = (law.numbers, law.locality, law.partner)
+    room = _Room.empty(num_layers, law.num_experts)
     end = 0
     for request, tokens in zip(given.numbers, prompts + outputs, strict=True):
         begin, end = end, end + tokens * num_layers
         _draw_request(
-            given.seed, request, law.sigma_prompt, law.sigma_ar, law.rho, law.topics, law.topic_share,
-            locality, noise, room,
+            given.seed, request, *shared, noise, room,
             experts[begin:end].reshape(tokens, num_layers, top_k),
             scores[begin:end].reshape(tokens, num_layers, top_k),
             predicted[begin:end].reshape(tokens, num_layers, *predicted.shape[1:]),
@@ -240,10 +284,8 @@ def latent_logits(
         if value < 0:
             raise HetgymError(f"latent_logits: {name} must not be negative (given: {value})")
     means = np.empty((tokens, len(chosen), law.num_experts), np.float32)
-    _draw_latent(
-        seed, request, law.sigma_prompt, law.sigma_ar * law.rho**ahead, law.rho, law.topics, law.topic_share,
-        law.locality, chosen, np.empty((3, law.num_experts)), means,
-    )  # fmt: skip
+    room = _Room.empty(law.num_layers, law.num_experts)
+    _draw_latent(seed, request, law.numbers, law.locality, law.partner, law.rho**ahead, chosen, room, means)
     return means
 
 
@@ -288,7 +330,7 @@ def relative_noise(num_experts: int, top_k: int, recall: float) -> float:
     """
     samples = max(_CALIBRATION_LOGITS // num_experts, 100)
     normals = np.empty(2 * samples * num_experts)
-    _fill_normals(normals)
+    _fill_normals(_CALIBRATION, normals)
     logits, noise = normals.reshape(2, samples, num_experts)
     used = _is_among_largest(logits, top_k)
     low, high = 0.0, 1.0e3
@@ -310,37 +352,68 @@ def _is_among_largest(logits: FloatArray, count: int) -> NDArray[np.bool_]:
 
 
 @kernel
-def _fill_normals(out: FloatArray) -> None:
-    stream = random_stream(0, 0, _CALIBRATION)
+def _fill_normals(purpose: int, out: FloatArray) -> None:
+    stream = random_stream(0, 0, purpose)
     for i in range(out.size):
         out[i] = random_normal(stream, 2 * i)
 
 
-@inner
-def _draw_bias(
-    seed: int, request: int, layer: int, topics: int, topic_share: float, deviation: float, bias: FloatArray
-) -> None:
-    """Writes the bias of a request for a layer's experts, (E,)."""
-    topic = random_integer(random_stream(seed, request, _TOPIC), 0, topics)
-    own = substream(random_stream(seed, request, _BIAS), layer)
-    common = substream(random_stream(seed, topic, _TOPIC_BIAS), layer)
-    for expert in range(bias.size):
-        number = np.sqrt(1.0 - topic_share) * random_normal(own, 2 * expert)
-        if topic_share > 0.0:
-            number += np.sqrt(topic_share) * random_normal(common, 2 * expert)
-        bias[expert] = deviation * number
+class _Room(NamedTuple):
+    """Where kernels work. Of what is passed on from layer to layer, the two rows are for even and odd layers."""
+
+    bias: FloatArray  # (L, E), what the request keeps
+    state: FloatArray  # (L, E), what wanders
+    steps: FloatArray  # (2, E), z
+    noise: FloatArray  # (2, E), n
+    logits: FloatArray  # (E,)
+    guesses: FloatArray  # (E,), predicted logits
+    values: FloatArray  # (E,), the largest logits
+
+    @classmethod
+    def empty(cls, num_layers: int, num_experts: int) -> _Room:
+        of_layers, of_two = (num_layers, num_experts), (2, num_experts)
+        shapes = (of_layers, of_layers, of_two, of_two, num_experts, num_experts, num_experts)
+        return cls(*(np.empty(shape) for shape in shapes))
 
 
 @inner
-def _advance(stream: np.uint64, token: int, rho: float, state: FloatArray, noise: FloatArray) -> None:
-    """Brings the state of a layer's experts from the token before to this one, and draws its fresh noise, (E,)."""
-    kept = rho if token > 0 else 0.0
-    fresh = np.sqrt(1.0 - kept * kept)
-    if token == 0:
-        state[:] = 0.0
+def _couple(coupling: float, partner: IntArray, before: FloatArray, own: FloatArray) -> None:
+    """Mixes normal numbers of experts, (E,), with those of their partners in the layer before."""
+    rest = np.sqrt(1.0 - coupling * coupling)
+    for expert in range(own.size):
+        own[expert] = coupling * before[partner[expert]] + rest * own[expert]
+
+
+@inner
+def _draw_bias(seed: int, request: int, law: Records, partner: IntArray, bias: FloatArray) -> None:
+    """Writes b, (L, E)."""
+    topic = random_integer(random_stream(seed, request, _TOPIC), 0, law[0].topics)
+    share = law[0].topic_share
+    for layer in range(bias.shape[0]):
+        own = substream(random_stream(seed, request, _BIAS), layer)
+        common = substream(random_stream(seed, topic, _TOPIC_BIAS), layer)
+        for expert in range(bias.shape[1]):
+            bias[layer, expert] = np.sqrt(1.0 - share) * random_normal(own, 2 * expert)
+            if share > 0.0:
+                bias[layer, expert] += np.sqrt(share) * random_normal(common, 2 * expert)
+        if layer > 0 and law[0].coupling > 0.0:
+            _couple(law[0].coupling, partner[layer], bias[layer - 1], bias[layer])
+
+
+@inner
+def _advance(stream: np.uint64, token: int, layer: int, law: Records, partner: IntArray, room: _Room) -> None:
+    """Brings the state of a layer's experts from the token before to this one, and draws its fresh noise."""
+    steps, noise, state = room.steps[layer % 2], room.noise[layer % 2], room.state[layer]
     for expert in range(state.size):
-        step, noise[expert] = random_normals(stream, 2 * (token * state.size + expert))
-        state[expert] = kept * state[expert] + fresh * step
+        steps[expert], noise[expert] = random_normals(stream, 2 * (token * state.size + expert))
+    if layer > 0 and law[0].coupling > 0.0:
+        _couple(law[0].coupling, partner[layer], room.steps[(layer - 1) % 2], steps)
+        _couple(law[0].coupling, partner[layer], room.noise[(layer - 1) % 2], noise)
+    kept = law[0].rho if token > 0 else 0.0
+    fresh = np.sqrt(1.0 - kept * kept)
+    for expert in range(state.size):
+        before = kept * state[expert] if token > 0 else 0.0
+        state[expert] = before + fresh * steps[expert]
 
 
 @inner
@@ -378,14 +451,11 @@ def _softmax(logits: FloatArray, scores: NDArray[np.float32]) -> None:
 def _draw_request(
     seed: int,
     request: int,
-    sigma_prompt: float,
-    sigma_ar: float,
-    rho: float,
-    topics: int,
-    topic_share: float,
+    law: Records,
     locality: FloatArray,
+    partner: IntArray,
     prediction_noise: FloatArray,
-    room: FloatArray,
+    room: _Room,
     experts: NDArray[np.int16],
     scores: NDArray[np.float32],
     predicted: NDArray[np.int16],
@@ -395,63 +465,61 @@ def _draw_request(
     Args:
         seed: Of all chance.
         request: Its number.
-        sigma_prompt: As in `RoutingLaw`.
-        sigma_ar: As in `RoutingLaw`.
-        rho: As in `RoutingLaw`.
-        topics: As in `RoutingLaw`.
-        topic_share: As in `RoutingLaw`.
+        law: (1,) of `LAW`.
         locality: (L,).
+        partner: (L, E).
         prediction_noise: (L, D).
-        room: (5, E), to work in.
+        room: To work in.
         experts: (T, L, k); a result, as the next two.
         scores: (T, L, k).
         predicted: (T, L, D, m), where entries stay as they are for layers that there are not.
     """
-    bias, state, noise, logits, values = room[0], room[1], room[2], room[3], room[4]
-    num_experts = bias.size
-    even = num_experts + num_experts % 2
-    for layer in range(locality.size):
-        _draw_bias(seed, request, layer, topics, topic_share, locality[layer] * sigma_prompt, bias)
-        stream = substream(random_stream(seed, request, _TOKENS), layer)
-        doubts = substream(random_stream(seed, request, _PREDICTIONS), layer)
-        wandering = locality[layer] * sigma_ar
-        for token in range(experts.shape[0]):
-            _advance(stream, token, rho, state, noise)
-            for expert in range(num_experts):
-                logits[expert] = bias[expert] + wandering * state[expert] + noise[expert]
-            _take_largest(logits, values, experts[token, layer])
-            _softmax(values, scores[token, layer])
+    _draw_bias(seed, request, law, partner, room.bias)
+    logits, guesses = room.logits, room.guesses
+    tokens = random_stream(seed, request, _TOKENS)
+    doubts = random_stream(seed, request, _PREDICTIONS)
+    even = logits.size + logits.size % 2
+    for token in range(experts.shape[0]):
+        for layer in range(locality.size):
+            _advance(substream(tokens, layer), token, layer, law, partner, room)
+            kept, wandering = locality[layer] * law[0].sigma_prompt, locality[layer] * law[0].sigma_ar
+            for expert in range(logits.size):
+                latent = kept * room.bias[layer, expert] + wandering * room.state[layer, expert]
+                logits[expert] = latent + room.noise[layer % 2, expert]
+            _take_largest(logits, room.values, experts[token, layer])
+            _softmax(room.values, scores[token, layer])
             for distance in range(1, min(prediction_noise.shape[1], layer) + 1):
-                doubt, deviation = substream(doubts, distance), prediction_noise[layer, distance - 1]
-                for expert in range(0, num_experts, 2):
+                doubt = substream(substream(doubts, layer), distance)
+                deviation = prediction_noise[layer, distance - 1]
+                for expert in range(0, logits.size, 2):
                     one, other = random_normals(doubt, token * even + expert)
-                    noise[expert] = logits[expert] + deviation * one
-                    if expert + 1 < num_experts:
-                        noise[expert + 1] = logits[expert + 1] + deviation * other
-                _take_largest(noise, values, predicted[token, layer - distance, distance - 1])
+                    guesses[expert] = logits[expert] + deviation * one
+                    if expert + 1 < logits.size:
+                        guesses[expert + 1] = logits[expert + 1] + deviation * other
+                _take_largest(guesses, room.values, predicted[token, layer - distance, distance - 1])
 
 
 @kernel
 def _draw_latent(
     seed: int,
     request: int,
-    sigma_prompt: float,
-    sigma_ar: float,
-    rho: float,
-    topics: int,
-    topic_share: float,
+    law: Records,
     locality: FloatArray,
+    partner: IntArray,
+    left: float,
     layers: IntArray,
-    room: FloatArray,
+    room: _Room,
     means: NDArray[np.float32],
 ) -> None:
-    """Writes bias plus state, (T, layers, E); the arguments are those of `_draw_request`, with room (3, E)."""
-    bias, state, noise = room[0], room[1], room[2]
-    for i in range(layers.size):
-        layer = layers[i]
-        _draw_bias(seed, request, layer, topics, topic_share, locality[layer] * sigma_prompt, bias)
-        stream = substream(random_stream(seed, request, _TOKENS), layer)
-        for token in range(means.shape[0]):
-            _advance(stream, token, rho, state, noise)
-            for expert in range(bias.size):
-                means[token, i, expert] = bias[expert] + locality[layer] * sigma_ar * state[expert]
+    """Writes bias plus so much of the state as is left, (T, layers, E); the arguments are as in `_draw_request`."""
+    _draw_bias(seed, request, law, partner, room.bias)
+    tokens = random_stream(seed, request, _TOKENS)
+    for token in range(means.shape[0]):
+        for layer in range(locality.size):
+            _advance(substream(tokens, layer), token, layer, law, partner, room)
+        for i in range(layers.size):
+            layer = layers[i]
+            kept, wandering = locality[layer] * law[0].sigma_prompt, locality[layer] * law[0].sigma_ar * left
+            for expert in range(means.shape[2]):
+                latent = kept * room.bias[layer, expert] + wandering * room.state[layer, expert]
+                means[token, i, expert] = latent

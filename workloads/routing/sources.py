@@ -106,7 +106,7 @@ class RecordedRouting(_Source):
     def recording(self) -> RoutingTrace:
         """The trace."""
         if str(self.path) == "tiny":
-            from .shipped import tiny_trace
+            from .tiny import tiny_trace
 
             return tiny_trace()
         return load_trace(self.path)

@@ -22,6 +22,7 @@ from ....envs.expert_cache.state import (
 from ....workloads.counter_random import random_stream
 from .automata import choose_victim, clear, on_evict, on_hit, on_insert, room_for
 from .lists import Cache, cache_at
+from .predictors import Predictor
 
 PROGRESS = np.dtype(
     [
@@ -45,27 +46,25 @@ class Desk(NamedTuple):
     cache: Cache
     held: NDArray[np.bool_]  # (B, N) the items that the algorithm knows to be in their pools
     evictable: NDArray[np.bool_]  # (N,) room; true
-    transitions: NDArray[np.float32]  # (B, L, E, E) how often experts of a layer followed those of the one before
-    likely: NDArray[np.float32]  # (E,) room
+    predictor: Predictor
     first_use: NDArray[np.int64]  # (B, N + 1) where each item's uses begin, for those who know them
     uses: NDArray[np.int64]  # (B, X) events that use each item, in ascending order
 
     @classmethod
-    def of(cls, simulator: ExpertCacheSimulator, algorithm: str | None, learns: bool, knows: bool) -> Desk:
+    def of(cls, simulator: ExpertCacheSimulator, algorithm: str | None, learner: str | None, knows: bool) -> Desk:
         """Returns the room that a policy needs.
 
         Args:
             simulator: Whose episodes have just begun.
             algorithm: One of `ALGORITHMS` to be followed, or None.
-            learns: Whether it counts transitions.
+            learner: One of `LEARNERS`, or None.
             knows: Whether it knows all uses to come.
         """
         rows, items = simulator.num_envs, simulator.items
-        num_items, experts = items.num_items, items.num_experts
+        num_items = items.num_items
         progress = np.zeros(rows, PROGRESS)
         progress["event"] = simulator.state.status["first_event"]
         progress["pending"] = -1
-        shape = (rows, items.num_layers, experts, experts) if learns else (rows, 0, 0, 0)
         first_use, uses = _known_uses(simulator) if knows else (np.zeros((rows, 0), np.int64),) * 2
         cache = room_for(algorithm or "fifo", rows, num_items if algorithm else 0, items.capacity)
         return cls(
@@ -73,8 +72,7 @@ class Desk(NamedTuple):
             cache=cache,
             held=np.zeros((rows, num_items if algorithm else 0), np.bool_),
             evictable=np.ones(num_items, np.bool_),
-            transitions=np.zeros(shape, np.float32),
-            likely=np.zeros(experts, np.float32),
+            predictor=Predictor.of(simulator, learner),
             first_use=first_use,
             uses=uses,
         )
@@ -143,7 +141,10 @@ def begin_following(desk: Desk, episode: Episode, b: int, code: int) -> None:
 
 @rare
 def follow(desk: Desk, episode: Episode, b: int, code: int) -> None:
-    """Tells an algorithm what has happened since it was last asked: hits, and items that got a place."""
+    """Tells an algorithm what has happened since it was last asked.
+
+    Of each event: its hits and late entries, in the order of its entries, then the items that got a place, as they did.
+    """
     status, progress = episode.status[0], desk.progress[b]
     cache = cache_at(desk.cache, b)
     waits = status.kind == PREFETCH_EVICT and status.incoming == progress.pending

@@ -16,14 +16,19 @@ SCORED = (
 """Rules that evict the item of the least score, the least recently used of equals; their codes follow those of the
 algorithms."""
 
-EVICTORS = (*ALGORITHMS, *SCORED, "fate")
-"""All rules, in the order of their codes. ``fate`` is ARC, but that the first `SHALLOW` layers keep their items while
-there are others in the pool: layers whose experts can be predicted least are held whole (arXiv:2502.12224). (In a pool
-of one layer it is ARC; a list of slots as ``budget`` gives shallow layers larger ones.)"""
+EVICTORS = (*ALGORITHMS, *SCORED, "fate", "nothing")
+"""All rules, in the order of their codes.
 
-RECENCY, FREQUENCY, LFRU, LEAST_STALE, MRS, HOBBIT, MOE_INFINITY, FINEMOE, HOTTEST, BELADY, BELADY_BYPASS, FATE = range(
-    len(ALGORITHMS), len(EVICTORS)
+- ``fate`` is ARC, but that the first `SHALLOW` layers keep their items while there are others in the pool: layers whose
+  experts can be predicted least are held whole (arXiv:2502.12224). (In a pool of one layer it is ARC; a list of slots
+  as ``budget`` gives shallow layers larger ones.)
+- ``nothing`` is evicted: what finds no room is loaded past the pool, which keeps what came while there was room.
+"""
+
+RECENCY, FREQUENCY, LFRU, LEAST_STALE, MRS, HOBBIT, MOE_INFINITY, FINEMOE, HOTTEST, BELADY, BELADY_BYPASS = range(
+    len(ALGORITHMS), len(ALGORITHMS) + len(SCORED)
 )
+FATE, NOTHING = EVICTORS.index("fate"), EVICTORS.index("nothing")
 
 SHALLOW = 4
 """Layers that Fate holds whole."""
@@ -127,6 +132,8 @@ def victim_of(desk: Desk, episode: Episode, b: int, code: int) -> int:
         return algorithms_victim(desk, episode, b, code, 0)
     if code == FATE:
         return algorithms_victim(desk, episode, b, ARC, SHALLOW)
+    if code == NOTHING:
+        return -1
     if code == BELADY_BYPASS:
         return _last_in_turn(desk, episode, b)
     return _least_worth_keeping(desk, episode, b, code)

@@ -17,7 +17,8 @@ from ...policy import Actions
 from .automata import ALGORITHMS
 from .desk import Desk, begin_following, follow
 from .evictors import EVICTORS, followed_by, victim_of
-from .prefetchers import PREFETCHERS, TRANSITION, learn_transitions, target_of
+from .predictors import LEARNERS
+from .prefetchers import PREFETCHERS, target_of
 from .ways import SERVERS, way_of
 
 CLAIRVOYANT = ("hottest", "belady", "belady-bypass", "pre-gated")
@@ -48,7 +49,7 @@ class CachePolicy:
         self._algorithm = followed_by(evict)
         followed = ALGORITHMS.index(self._algorithm) if self._algorithm else -1
         self._codes = np.array([EVICTORS.index(evict), PREFETCHERS.index(prefetch), SERVERS.index(miss), followed])
-        self._learns = prefetch == "transition"
+        self._learner = prefetch if prefetch in LEARNERS else None
         self._knows = evict in CLAIRVOYANT
 
     def reset(self, simulator: Simulator) -> None:
@@ -58,7 +59,7 @@ class CachePolicy:
             HetgymError: If the simulator is of another family.
         """
         caches = _caching(self.name, simulator)
-        self._desk = hold(Desk.of(caches, self._algorithm, self._learns, self._knows))
+        self._desk = hold(Desk.of(caches, self._algorithm, self._learner, self._knows))
         if self._algorithm:
             begin(caches.handle, self._desk, self._codes)
 
@@ -109,8 +110,6 @@ def _begin(world: World, desk: Desk, codes: Any) -> None:
 def _choose(world: World, desk: Desk, episode: Episode, b: int, codes: Any) -> int:
     """Returns the item or the way that the rules choose; -1 for no item."""
     kind = episode.status[0].kind
-    if codes[1] == TRANSITION:
-        learn_transitions(desk, episode, b)
     if kind == MISS:
         return way_of(episode, codes[2])
     if kind == PREFETCH:

@@ -8,7 +8,7 @@ from ....envs.expert_cache.rules import CPU, LOAD, LOAD_LOW, SKIP
 from ....envs.expert_cache.serving import device_seconds, is_way
 from ....envs.expert_cache.state import Episode
 
-SERVERS = ("load", "cpu-if-sooner", "thresholds", "widths")
+SERVERS = ("load", "cpu-if-sooner", "thresholds", "widths", "cpu")
 """Rules, in the order of their codes.
 
 - ``load``: always load at high precision.
@@ -18,9 +18,10 @@ SERVERS = ("load", "cpu-if-sooner", "thresholds", "widths")
   low; else it is left out (HOBBIT, arXiv:2411.01433).
 - ``widths``: every expert has a precision of its own: high for those that this prompt used in at least as many of its
   steps as an expert does on average, low for the rest (after EdgeMoE, arXiv:2308.14352, whose widths are found offline).
+- ``cpu``: always on the CPU (KTransformers, SOSP 2025).
 """
 
-LOAD_ALWAYS, CPU_IF_SOONER, THRESHOLDS, WIDTHS = range(len(SERVERS))
+LOAD_ALWAYS, CPU_IF_SOONER, THRESHOLDS, WIDTHS, CPU_ALWAYS = range(len(SERVERS))
 
 _HIGH, _LOW = 0.6, 0.9
 
@@ -39,6 +40,8 @@ def way_of(episode: Episode, code: int) -> int:
         arrival = max(status.now, status.link_free) + seconds_to_load(episode, entry.item, False)
         by_device = max(arrival, status.device_free) + device_seconds(episode, entry.item, entry.tokens, False)
         wanted = CPU if by_cpu < by_device else LOAD
+    elif code == CPU_ALWAYS:
+        wanted = CPU
     elif code == THRESHOLDS and entry.cumulative > _LOW:
         wanted = SKIP
     elif code == THRESHOLDS and entry.cumulative > _HIGH:

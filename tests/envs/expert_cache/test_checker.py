@@ -171,7 +171,10 @@ BROKEN: list[tuple[Setting, Edit, str]] = [
     (OLDEST, change("device hit 0", item=4), "is about item 4, of 4"),
     (OLDEST, change("device hit 0", item=-1), "is about item -1"),
     (OLDEST, change("device hit 0", event=4), "is of event 4, of 4"),
-    (OLDEST, change("device hit 0", buffer=1), "has buffer 1, of 1"),
+    (OLDEST, change("device hit 0", buffer=1), "is a 'hit' with buffer 1, of 1"),
+    (OLDEST, change("link demand 0", buffer=1), "is a 'demand' with buffer 1, of 1"),
+    (OLDEST, change("evict demand 1", buffer=-2), "with buffer -2"),
+    (OLDEST, change("device dense -1", bytes=1), "is a 'dense' with 1.0 bytes"),
     (OLDEST, change("device hit 0", end=2.5), "lasts from 3.0 to 2.5"),
     (OLDEST, change("device hit 0", end=math.nan), "lasts from 3.0 to nan"),
     # Events
@@ -240,7 +243,7 @@ BROKEN: list[tuple[Setting, Edit, str]] = [
     (IN_FLIGHT, insert("policy decision -1 1", like="evict demand 1", begin=1.5, end=1.5), "in flight, until 2.0"),
     (WAVES, change("evict demand 0", end=2.0), "frees its place at 2.0 instead of 3.0"),
     (WAVES, change("link demand 2", begin=2, end=3), "begins at 2.0 instead of 3.0"),
-    (WAVES, change("link demand 2", begin=2, end=3), "pool 0 holds 3 bytes at 2.0, its capacity is 2"),
+    (WAVES, change("link demand 2", begin=2, end=3), "pool 0 holds 3.0 bytes at 2.0, its capacity is 2"),
     (WAYS, insert("cpu cpu 1", like="skip skip 2", lane="evict", what="demand"), "loses an item that is absent"),
     (OLDEST, drop("link demand 2", "device load 2"), "has lost item 1 for nothing"),
     # Prefetches
@@ -295,7 +298,7 @@ def test_a_broken_timeline_has_a_fault(setting: Setting, edit: Edit, fault: str)
 OTHER_RULES: list[tuple[Setting, dict[str, Any], str]] = [
     (BYPASS, {"decisions": ()}, "while something in pool 0 could be lost"),
     (OLDEST, {"capacity": (1,)}, "takes 1 bytes of pool 0, which has 0 left"),
-    (OLDEST, {"capacity": (1,)}, "pool 0 holds 2 bytes at 1.5, its capacity is 1"),
+    (OLDEST, {"capacity": (1,)}, "pool 0 holds 2.0 bytes at 1.5, its capacity is 1"),
     (OLDEST, {"capacity": (0.5,)}, "takes 1 bytes of pool 0"),
     (OLDEST, {"latency": 0.5}, "takes 1.0 instead of 1.5"),
     (OLDEST, {"host_capacity": 1.0, "ssd_latency": 1.0}, "takes 1.0 instead of 2.0"),

@@ -1,4 +1,4 @@
-"""Whatever is decided, the plain-Python player keeps the rules, and the checker sees it; what is moved, it sees as well."""
+"""Whatever is decided, the plain-Python player keeps the rules; the checker sees that, and sees what is changed."""
 
 import math
 import random

@@ -16,7 +16,8 @@ def tiny_trace() -> RoutingTrace:
     request i begins with a text of kind i modulo 5 (code, documentation, bytecode, tables, records). With scores, and
     with what the routers one and two layers ahead predict. Scores are rounded to multiples of 1/256.
 
-    `tiny.json` beside the file says how it was made, with which versions, and what the model learned; the command
-    in it makes the trace again where versions and processor are the same.
+    `tiny.json` beside the file says how it was made, from which texts, with which versions, and what the model
+    learned. The command in it makes the trace again where versions and processor are the same; another Python has
+    other texts.
     """
     return load_trace(Path(__file__).with_name("tiny.parquet"))

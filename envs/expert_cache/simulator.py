@@ -50,6 +50,9 @@ class RoutingSource(Protocol):
     def window(self, instance: Instance, seed: int, episode: int) -> tuple[int, int]:
         """Returns the first event of an episode in an instance, and the end."""
 
+    def latent(self, instance: Instance, seed: int) -> NDArray[np.float32]:
+        """Returns what `latent.expected_uses` does, of an instance that was drawn; raises if it was not generated."""
+
     def accept(self, problem: Any) -> Instance:
         """Returns a given trace or instance as an instance; raises if it is not right."""
 
@@ -200,6 +203,21 @@ class ExpertCacheSimulator(Simulator):
         status = self.state.status[row]
         window = int(status["first_event"]), int(status["end_event"])
         return stall_lower_bound(self.instance(row), self.rules, window)
+
+    def latent(self, row: int) -> NDArray[np.float32]:
+        """Returns what the state of the routers that an episode's trace was drawn from tells of uses to come.
+
+        Returns:
+            float32 (steps, N): how likely each item is to be used after each step; `latent.expected_uses`.
+
+        Raises:
+            HetgymError: If the episode's routing was not generated.
+        """
+        if int(self.state.status["slot"][row]) >= self._num_drawn:
+            raise HetgymError(
+                "instance: what routers are likely to choose is known of drawn episodes, not of given ones"
+            )
+        return self._source.latent(self.instance(row), int(self.seeds[row]))
 
     def name_item(self, items: IntArray) -> IntArray:
         """Returns actions that name victims, or what to fetch early, directly, shown or not.

@@ -15,9 +15,10 @@ from ...hardware_models import Platform, load_platform
 from ...workloads.model_zoo import ItemCosts
 from ...workloads.moe_models import ServingCosts
 from ...workloads.routing import RoutingTrace
-from ...workloads.routing.sources import AnyRouting
+from ...workloads.routing.sources import AnyRouting, GeneratedRouting
 from ..core.scenario import Scenario, register_family
 from .instance import Instance, IntArray, build_instance
+from .latent import expected_uses
 from .reward import REWARDS
 from .rules import KIND, WAYS, Decision, Items, Rules, Serve, Way
 from .simulator import ExpertCacheSimulator
@@ -259,6 +260,23 @@ class ExpertCacheScenario(Scenario):
             return 0, instance.num_events
         first = int(np.random.default_rng((seed, episode, _WINDOW)).integers(available - wanted + 1))
         return int(instance.batches[first]), int(instance.batches[first + wanted])
+
+    def latent(self, instance: Instance, seed: int) -> NDArray[np.float32]:
+        """Returns what the state of the routers tells of uses to come, float32 (steps, N): `latent.expected_uses`.
+
+        Args:
+            instance: One that `instance` gave.
+            seed: Of it.
+
+        Raises:
+            HetgymError: If the routing is not generated.
+        """
+        if not isinstance(self.workload, GeneratedRouting):
+            raise HetgymError(
+                f"scenario {self.name!r}: workload: what routers are likely to choose is known of kind generated alone "
+                f"(given: {self.workload.kind})"
+            )
+        return expected_uses(instance, self.workload.law, seed, self.batch, self.prefill_chunk)
 
     def accept(self, problem: Any) -> Instance:
         """Returns a given trace or instance as an instance.

@@ -44,12 +44,7 @@ SYSTEMS = {
     "hybrimoe": ("mrs", "gate", "cpu-if-sooner", "Scores, prefetching, CPU or load (arXiv:2504.05897)."),
     "hobbit": ("hobbit", "gate", "thresholds", "Weighted scores, precision by importance (arXiv:2411.01433)."),
     "fate": ("fate", "gate", "load", "ARC that favours shallow layers, cross-layer gates (arXiv:2502.12224)."),
-    "moe-infinity": (
-        "moe-infinity",
-        "nearest-map",
-        "load",
-        "Activation-aware, by the nearest pass (arXiv:2401.14361).",
-    ),
+    "moe-infinity": ("moe-infinity", "nearest-map", "load", "Activation-aware, the nearest pass (arXiv:2401.14361)."),
     "finemoe": ("finemoe", "nearest-map", "load", "Probability x frequency, maps of passes (arXiv:2502.05370)."),
     "expertflow": ("recency", "path", "load", "LRU, and a predictor of the path (arXiv:2410.17954)."),
     "edgemoe": ("frequency", "transition", "widths", "A width for each expert (arXiv:2308.14352)."),

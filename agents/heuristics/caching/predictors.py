@@ -62,8 +62,8 @@ class Predictor(NamedTuple):
     """What is learnt in B episodes."""
 
     progress: Records  # (B,) of LEARNT
-    tables: NDArray[np.float32]  # (B, relations, L, E, E), or empty
-    maps: NDArray[np.uint64]  # (B, L, C + 1, words + 1), the last map of this pass, the last word the experts; or empty
+    tables: NDArray[np.float32]  # (B, relations, L, E, E)
+    maps: NDArray[np.uint64]  # (B, L, C + 1, words + 1): last are the map of this pass, and the count
     similarity: NDArray[np.float64]  # (B, C), sums of cosines in this pass
     score: NDArray[np.float64]  # (E,) room
     plan: NDArray[np.int32]  # (B, P) items that are foretold, in the order in which they are to be fetched
@@ -74,23 +74,22 @@ class Predictor(NamedTuple):
 
         Args:
             simulator: Whose episodes have just begun.
-            learner: One of `LEARNERS`, or None.
+            learner: One of `LEARNERS`, or None. Where prefetches are not decided, nothing is learnt.
         """
+        learner = learner if "prefetch" in simulator.rules.decisions else None
         rows, layers, experts = simulator.num_envs, simulator.items.num_layers, simulator.items.num_experts
         progress = np.zeros(rows, LEARNT)
         progress["event"] = simulator.state.status["first_event"]
         progress["planned"] = -1
-        relations = {"transition": 1, "path": 3}.get(learner or "", 0)
-        has_maps = learner == "nearest-map"
+        relations = {"transition": 1, "path": 3 if layers > 2 else 2}.get(learner or "", 0)
+        num_maps = MAPS if learner == "nearest-map" else 0
         words = -(-experts // _BITS) + 1
         distances = min(simulator.rules.prefetch_distance, layers) if learner else 0
         return cls(
             progress=progress,
-            tables=np.zeros(
-                (rows, relations, layers, experts, experts) if relations else (rows, 0, 0, 0, 0), np.float32
-            ),
-            maps=np.zeros((rows, layers, MAPS + 1, words) if has_maps else (rows, 0, 0, 0), np.uint64),
-            similarity=np.zeros((rows, MAPS if has_maps else 0)),
+            tables=np.zeros((rows, relations, layers, experts, experts), np.float32),
+            maps=np.zeros((rows, layers, num_maps + 1, words), np.uint64),
+            similarity=np.zeros((rows, num_maps)),
             score=np.zeros(experts),
             plan=np.zeros((rows, distances * experts), np.int32),
         )

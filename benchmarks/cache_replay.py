@@ -126,7 +126,11 @@ def show(trace: str, name: str, simulator: ExpertCacheSimulator) -> None:
 def decisions(scenario: str, num_envs: int, **settings: object) -> float:
     """Returns decisions per CPU second of the vector environment with full observation, the best of several."""
     env = gymnasium.make_vec(
-        "hetgym/ExpertCache-v0", num_envs=num_envs, vectorization_mode="vector_entry_point", scenario=scenario, **settings
+        "hetgym/ExpertCache-v0",
+        num_envs=num_envs,
+        vectorization_mode="vector_entry_point",
+        scenario=scenario,
+        **settings,
     )
     generator = np.random.default_rng(0)
     observation, _ = env.reset(seed=0)

@@ -76,7 +76,7 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class _Steps:
+class Steps:
     """The steps of a trace's batches. Members are runs of tokens whose rows follow each other."""
 
     member_row: IntArray  # first row of each member's tokens
@@ -93,7 +93,14 @@ class _Steps:
         return np.add.reduceat(self.member_tokens, self.first_member[:-1])
 
 
-def _steps_of(trace: RoutingTrace, batch: int, prefill_chunk: int) -> _Steps:
+def steps_of(trace: RoutingTrace, batch: int, prefill_chunk: int) -> Steps:
+    """Returns the steps of a trace.
+
+    Args:
+        trace: The routing.
+        batch: Requests that run together.
+        prefill_chunk: Tokens of a prompt that are prefilled at once; 0 for all.
+    """
     layers = trace.num_layers
     _, first_row, num_rows = np.unique(trace.request, return_index=True, return_counts=True)
     decoded = np.add.reduceat((trace.phase == DECODE).astype(np.int64), first_row) // layers
@@ -128,7 +135,7 @@ def _steps_of(trace: RoutingTrace, batch: int, prefill_chunk: int) -> _Steps:
             is_decode.append(True)
     first_member.append(len(member_row))
     batch_first_step.append(len(first_member) - 1)
-    return _Steps(
+    return Steps(
         np.array(member_row),
         np.array(member_tokens),
         np.array(first_member),
@@ -168,7 +175,7 @@ def build_instance(
             f"trace: has {trace.num_layers} layers of {trace.num_experts} experts; the model has {items.num_layers} "
             f"of {items.num_experts}"
         )
-    steps = _steps_of(trace, batch, prefill_chunk)
+    steps = steps_of(trace, batch, prefill_chunk)
     tokens = steps.tokens
     layers = np.arange(trace.num_layers) if layer is None else np.array([layer])
     num_events = len(tokens) * len(layers)
@@ -265,7 +272,7 @@ def _fill(
                             entry.tokens += 1
                             entry.weight = max(entry.weight, score)
                             entry.cumulative = min(entry.cumulative, before)
-                        before += score
+                        before += float(score)
             ideal = 0.0
             for expert in range(num_experts):
                 if seen[expert] == event:

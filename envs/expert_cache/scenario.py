@@ -15,9 +15,10 @@ from ...hardware_models import Platform, load_platform
 from ...workloads.model_zoo import ItemCosts
 from ...workloads.moe_models import ServingCosts
 from ...workloads.routing import RoutingTrace
-from ...workloads.routing.sources import AnyRouting
+from ...workloads.routing.sources import AnyRouting, GeneratedRouting
 from ..core.scenario import Scenario, register_family
 from .instance import Instance, IntArray, build_instance
+from .latent import expected_uses
 from .reward import REWARDS
 from .rules import KIND, WAYS, Decision, Items, Rules, Serve, Way
 from .simulator import ExpertCacheSimulator
@@ -59,6 +60,8 @@ class ExpertCacheScenario(Scenario):
         chunk: Bytes of a piece of a prefetch that demands wait for; 0 for whole loads.
         prefetch_depth: Prefetches that may be decided in an event.
         prefetch_distance: How many layers ahead.
+        frequencies: Whether uses are counted ``per-prompt`` or ``overall``: a prompt says which experts it likes, but
+            nothing of the whole model that another asks for.
         early_router: Whether routing is known before attention.
         decision_time: Fixed cost of a decision, seconds.
         event_time: Fixed cost of a policy per event, seconds.
@@ -93,6 +96,7 @@ class ExpertCacheScenario(Scenario):
     chunk: Annotated[int, Field(ge=0)] = 1 << 20
     prefetch_depth: Annotated[int, Field(ge=0, le=1024)] = 4
     prefetch_distance: Annotated[int, Field(ge=1)] = 1
+    frequencies: Literal["per-prompt", "overall"] = "per-prompt"
     early_router: bool = False
     decision_time: _NonNegative = 0.0
     event_time: _NonNegative = 0.0
@@ -130,9 +134,9 @@ class ExpertCacheScenario(Scenario):
     @property
     def baselines(self) -> tuple[str, ...]:
         """Classical and published policies, and what is best with hindsight."""
-        names = ("lru", "lfru", "lfu", "mrs", "lfu-da", "arc", "sieve", "s3-fifo", "fifo", "random")
+        names: tuple[str, ...] = ("lru", "lfru", "lfu", "mrs", "lfu-da", "arc", "sieve", "s3-fifo", "fifo", "random")
         if "prefetch" in self.decisions or "miss" in self.decisions:
-            names = ("lru", "lfru", "lfu", "mixtral-offloading", "fate", "moe-infinity", "finemoe", "random", "read-me")
+            names: tuple[str, ...] = ("lru", "lfru", "lfu", "mixtral-offloading", "fate", "moe-infinity", "finemoe", "random", "read-me")
         if "miss" in self.decisions:
             names = (*names[:3], "hybrimoe", "fiddler", "hobbit", "edgemoe", *names[3:])
         return (*names, "belady", "belady-bypass")
@@ -192,7 +196,8 @@ class ExpertCacheScenario(Scenario):
                     f"scenario {self.name!r}: budget: must have one number for each of the {len(size)} layers "
                     f"(given: {len(self.budget)})"
                 )
-            return np.array(self.budget) * size.max(axis=1)
+            slots: IntArray = np.array(self.budget, np.int64) * size.max(axis=1)
+            return slots
         if self.cache_slots is not None:
             layers = self.cache_slots * size.max(axis=1)
         elif self.cache_bytes is not None:
@@ -218,7 +223,7 @@ class ExpertCacheScenario(Scenario):
         """How episodes are played."""
         same = (
             "decisions", "pool", "start", "staging", "queue_limit", "chunk", "prefetch_depth", "prefetch_distance",
-            "early_router", "decision_time", "event_time", "discount_per_token", "shown",
+            "frequencies", "early_router", "decision_time", "event_time", "discount_per_token", "shown",
         )  # fmt: skip
         return Rules(
             **{name: getattr(self, name) for name in same},
@@ -255,6 +260,23 @@ class ExpertCacheScenario(Scenario):
             return 0, instance.num_events
         first = int(np.random.default_rng((seed, episode, _WINDOW)).integers(available - wanted + 1))
         return int(instance.batches[first]), int(instance.batches[first + wanted])
+
+    def latent(self, instance: Instance, seed: int) -> NDArray[np.float32]:
+        """Returns what the state of the routers tells of uses to come, float32 (steps, N): `latent.expected_uses`.
+
+        Args:
+            instance: One that `instance` gave.
+            seed: Of it.
+
+        Raises:
+            HetgymError: If the routing is not generated.
+        """
+        if not isinstance(self.workload, GeneratedRouting):
+            raise HetgymError(
+                f"scenario {self.name!r}: workload: what routers are likely to choose is known of kind generated alone "
+                f"(given: {self.workload.kind})"
+            )
+        return expected_uses(instance, self.workload.law, seed, self.batch, self.prefill_chunk)
 
     def accept(self, problem: Any) -> Instance:
         """Returns a given trace or instance as an instance.

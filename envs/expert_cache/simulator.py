@@ -12,6 +12,7 @@ from ...compilation import hold
 from ...errors import HetgymError
 from ..core.simulator import Simulator, observation_space
 from .advance import NOTHING, advance, begin
+from .bounds import stall_lower_bound
 from .features import SCHEMA, num_candidates
 from .instance import ENTRY, EVENT, Instance, IntArray
 from .rules import Items, Rules
@@ -48,6 +49,9 @@ class RoutingSource(Protocol):
 
     def window(self, instance: Instance, seed: int, episode: int) -> tuple[int, int]:
         """Returns the first event of an episode in an instance, and the end."""
+
+    def latent(self, instance: Instance, seed: int) -> NDArray[np.float32]:
+        """Returns what `latent.expected_uses` does, of an instance that was drawn; raises if it was not generated."""
 
     def accept(self, problem: Any) -> Instance:
         """Returns a given trace or instance as an instance; raises if it is not right."""
@@ -189,6 +193,31 @@ class ExpertCacheSimulator(Simulator):
     def instance(self, row: int) -> Instance:
         """Returns the instance that an episode plays, or of which it plays some batches."""
         return self._instances[int(self.state.status["slot"][row])]
+
+    def stall_lower_bound(self, row: int) -> float:
+        """Returns a lower bound on the stall of an episode, whatever is decided, seconds: `bounds.stall_lower_bound`.
+
+        Raises:
+            HetgymError: If it is decided how misses are served.
+        """
+        status = self.state.status[row]
+        window = int(status["first_event"]), int(status["end_event"])
+        return stall_lower_bound(self.instance(row), self.rules, window)
+
+    def latent(self, row: int) -> NDArray[np.float32]:
+        """Returns what the state of the routers that an episode's trace was drawn from tells of uses to come.
+
+        Returns:
+            float32 (steps, N): how likely each item is to be used after each step; `latent.expected_uses`.
+
+        Raises:
+            HetgymError: If the episode's routing was not generated.
+        """
+        if int(self.state.status["slot"][row]) >= self._num_drawn:
+            raise HetgymError(
+                "instance: what routers are likely to choose is known of drawn episodes, not of given ones"
+            )
+        return self._source.latent(self.instance(row), int(self.seeds[row]))
 
     def name_item(self, items: IntArray) -> IntArray:
         """Returns actions that name victims, or what to fetch early, directly, shown or not.

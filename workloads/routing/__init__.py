@@ -1,7 +1,7 @@
 """Routing of mixture-of-experts models: traces, their files and statistics, and what makes them."""
 
 from .files import check_trace_path, load_trace, save_trace, stream_trace
-from .generator import RoutingLaw, generate_trace, latent_deviation, latent_logits, routing_law
+from .generator import RoutingLaw, generate_trace, latent_deviation, latent_logits, latent_uses, routing_law
 from .requests import DrawnLength
 from .statistics import (
     next_layer_recall,
@@ -24,6 +24,7 @@ __all__ = [
     "generate_trace",
     "latent_deviation",
     "latent_logits",
+    "latent_uses",
     "load_trace",
     "next_layer_recall",
     "routing_law",

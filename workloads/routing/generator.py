@@ -28,6 +28,8 @@ _BIAS, _TOPIC, _TOPIC_BIAS, _TOKENS, _PREDICTIONS, _CALIBRATION = range(200, 206
 _PARTNERS = 208
 _CALIBRATION_LOGITS = 500_000
 _RECALL_TOLERANCE = 1e-4
+_LEAST_WEIGHT = 0.01
+"""Tokens ahead that count less than this together are taken to be alike."""
 
 Records = NDArray[Any]
 _Deviation = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)]
@@ -305,6 +307,58 @@ def latent_deviation(law: RoutingLaw, layers: Sequence[int] | None = None, ahead
     wandering = law.locality[_chosen_layers(law, layers)] ** 2 * law.sigma_ar**2 * (1.0 - law.rho ** (2 * ahead))
     deviation: FloatArray = np.sqrt(1.0 + wandering)
     return deviation
+
+
+def latent_uses(
+    law: RoutingLaw,
+    seed: int,
+    request: int,
+    tokens: int,
+    layers: Sequence[int] | None = None,
+    discount: float = 0.7,
+) -> NDArray[np.float32]:
+    """Returns what share of the tokens to come is expected to use each expert, given bias and state at a token.
+
+    A token that is i ahead counts (1 - discount) discount^(i - 1); it uses an expert whose logit, as `latent_logits` and
+    `latent_deviation` describe it, is above that which k of E experts exceed on average. (Of the states of a layer's
+    experts, drawn anew, the k-th largest is nearly constant.)
+
+    The default was the best of 0, 0.5, 0.7, 0.8, 0.9 in mean hits over laws fitted to DeepSeek-V2-Lite (16 of 64
+    experts held) and Qwen3-30B-A3B (32 of 128): to count the next token alone is worse, and so is to count all alike.
+
+    Args:
+        law: The trace's.
+        seed: The trace's.
+        request: Its number.
+        tokens: Entries are for tokens 0 ... ``tokens`` - 1, those of the prompt first.
+        layers: Which layers; all by default.
+        discount: From 0, for the next token alone, to below 1.
+
+    Returns:
+        float32 (tokens, layers, E).
+
+    Raises:
+        HetgymError: If there is no such layer, or a number is out of its range.
+    """
+    from scipy.special import ndtr, ndtri
+
+    if not 0 <= discount < 1:
+        raise HetgymError(f"latent_uses: discount must be at least 0 and below 1 (given: {discount})")
+    state = latent_logits(law, seed, request, tokens, layers)
+    bias = np.empty_like(state)
+    chosen, room = _chosen_layers(law, layers), _Room.empty(law.num_layers, law.num_experts)
+    _draw_latent(seed, request, law.numbers, law.locality, law.partner, 0.0, chosen, room, bias)
+    state -= bias
+    deviation = np.sqrt(1.0 + law.locality[chosen] ** 2 * (law.sigma_prompt**2 + law.sigma_ar**2))
+    bias -= (deviation * ndtri(1.0 - law.chance))[:, None].astype(np.float32)
+    expected, weight_left, ahead = np.zeros_like(state), 1.0, 1
+    while weight_left > 0.0:
+        weight = (1.0 - discount) * weight_left if weight_left > _LEAST_WEIGHT else weight_left
+        above = (bias + np.float32(law.rho**ahead) * state) / latent_deviation(law, layers, ahead)[:, None]
+        expected += np.float32(weight) * ndtr(above.astype(np.float32))
+        weight_left -= weight
+        ahead += 1
+    return expected
 
 
 def _chosen_layers(law: RoutingLaw, layers: Sequence[int] | None) -> IntArray:

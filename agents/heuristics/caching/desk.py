@@ -49,23 +49,24 @@ class Desk(NamedTuple):
     predictor: Predictor
     first_use: NDArray[np.int64]  # (B, N + 1) where each item's uses begin, for those who know them
     uses: NDArray[np.int64]  # (B, X) events that use each item, in ascending order
+    expected: NDArray[np.float32]  # (B, S, N) how likely uses are after each step, for those who see the routers' state
 
     @classmethod
-    def of(cls, simulator: ExpertCacheSimulator, algorithm: str | None, learner: str | None, knows: bool) -> Desk:
+    def of(cls, simulator: ExpertCacheSimulator, algorithm: str | None, learner: str | None, knows: str | None) -> Desk:
         """Returns the room that a policy needs.
 
         Args:
             simulator: Whose episodes have just begun.
             algorithm: One of `ALGORITHMS` to be followed, or None.
             learner: One of `LEARNERS`, or None.
-            knows: Whether it knows all uses to come.
+            knows: ``uses``, if it knows all those to come, ``routers``, if it sees their state, or None.
         """
         rows, items = simulator.num_envs, simulator.items
         num_items = items.num_items
         progress = np.zeros(rows, PROGRESS)
         progress["event"] = simulator.state.status["first_event"]
         progress["pending"] = -1
-        first_use, uses = _known_uses(simulator) if knows else (np.zeros((rows, 0), np.int64),) * 2
+        first_use, uses = _known_uses(simulator) if knows == "uses" else (np.zeros((rows, 0), np.int64),) * 2
         cache = room_for(algorithm or "fifo", rows, num_items if algorithm else 0, items.capacity)
         return cls(
             progress=progress,
@@ -75,6 +76,7 @@ class Desk(NamedTuple):
             predictor=Predictor.of(simulator, learner),
             first_use=first_use,
             uses=uses,
+            expected=_expected_uses(simulator) if knows == "routers" else np.zeros((rows, 0, 0), np.float32),
         )
 
 
@@ -90,6 +92,15 @@ def _known_uses(simulator: ExpertCacheSimulator) -> tuple[NDArray[np.int64], NDA
         uses[row, : len(item)] = event[np.argsort(item, kind="stable")]
         first[row, 1:] = np.cumsum(np.bincount(item, minlength=num_items))
     return first, uses
+
+
+def _expected_uses(simulator: ExpertCacheSimulator) -> NDArray[np.float32]:
+    """Returns what the routers' state tells after each step of what each environment plays."""
+    each = [simulator.latent(row) for row in range(simulator.num_envs)]
+    expected = np.zeros((len(each), max(map(len, each)), simulator.items.num_items), np.float32)
+    for row, uses in enumerate(each):
+        expected[row, : len(uses)] = uses
+    return expected
 
 
 @inner

@@ -11,7 +11,7 @@ from .desk import Desk, algorithms_victim, first_to_come, next_use, num_uses, us
 
 SCORED = (
     "recency", "frequency", "lfru", "least-stale", "mrs", "hobbit", "moe-infinity", "finemoe", "hottest", "belady",
-    "belady-bypass",
+    "belady-bypass", "latent",
 )  # fmt: skip
 """Rules that evict the item of the least score, the least recently used of equals; their codes follow those of the
 algorithms."""
@@ -25,8 +25,8 @@ EVICTORS = (*ALGORITHMS, *SCORED, "fate", "nothing")
 - ``nothing`` is evicted: what finds no room is loaded past the pool, which keeps what came while there was room.
 """
 
-RECENCY, FREQUENCY, LFRU, LEAST_STALE, MRS, HOBBIT, MOE_INFINITY, FINEMOE, HOTTEST, BELADY, BELADY_BYPASS = range(
-    len(ALGORITHMS), len(ALGORITHMS) + len(SCORED)
+RECENCY, FREQUENCY, LFRU, LEAST_STALE, MRS, HOBBIT, MOE_INFINITY, FINEMOE, HOTTEST, BELADY, BELADY_BYPASS, LATENT = (
+    range(len(ALGORITHMS), len(ALGORITHMS) + len(SCORED))
 )
 FATE, NOTHING = EVICTORS.index("fate"), EVICTORS.index("nothing")
 
@@ -68,6 +68,8 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
     - ``hottest``: how many events of the whole recording use it: a static choice by a profile that knows the future.
     - ``belady``: minus the next event that uses it (Belady 1966, doi:10.1147/sj.52.0078); ``belady-bypass`` is
       `_last_in_turn`.
+    - ``latent``: what share of the tokens to come is expected to use it, by one who sees the state of the routers that a
+      generated trace was drawn from (`hetgym.workloads.routing.latent_uses`), at the last step that its layer has had.
     """
     place, status = episode.places[item], episode.status[0]
     age = status.step - place.step
@@ -91,9 +93,22 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
         score = _recent_scores(episode, item) * place.uses
     elif code == HOTTEST:
         score = float(num_uses(desk, b, item))
+    elif code == LATENT:
+        score = _latent(desk, episode, b, item)
     elif code == BELADY:
         score = -float(next_use(desk, episode, b, item))
     return score
+
+
+@inner
+def _latent(desk: Desk, episode: Episode, b: int, item: int) -> float:
+    """Returns how likely an item is to be used, as far as the routers' state tells."""
+    status, law = episode.status[0], episode.law[0]
+    is_passed = item // law.num_experts <= episode.events[status.event].layer
+    if is_passed or status.prompt_step > 0:
+        return float(desk.expected[b, status.step - (not is_passed), item])
+    # Nothing is known yet of this prompt in the layers that follow.
+    return float(law.top_k / law.num_experts)
 
 
 @inner

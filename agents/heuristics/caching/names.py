@@ -31,10 +31,11 @@ VICTIMS = {
     "mrs": ("mrs", "Evicts the least recent router score (HybriMoE, arXiv:2504.05897)."),
     "static": ("hottest", "Keeps the experts that the whole trace uses most: a profile that knows the future."),
     "load-on-demand": ("nothing", "Evicts nothing: what finds no room is loaded whenever it is used, and not kept."),
+    "latent": ("latent", "Sees the state of generated routers, not their noise: the best that a cause can tell."),
     "belady": ("belady", "Evicts the expert that is used again last, without bypass; it knows the future."),
     "belady-bypass": ("belady-bypass", "The most hits that any evictions can have; it knows the future."),
 }
-"""Rules for victims, by name: the rule's own name, and what it does. Nothing is fetched early, all misses are loaded."""
+"""Rules for victims, by name: the rule's own name, and what it does. Nothing is fetched early, misses are loaded."""
 
 SYSTEMS = {
     "mixtral-offloading": ("recency", "gate", "load", "LRU and the next router's guess (arXiv:2312.17238)."),
@@ -43,7 +44,12 @@ SYSTEMS = {
     "hybrimoe": ("mrs", "gate", "cpu-if-sooner", "Scores, prefetching, CPU or load (arXiv:2504.05897)."),
     "hobbit": ("hobbit", "gate", "thresholds", "Weighted scores, precision by importance (arXiv:2411.01433)."),
     "fate": ("fate", "gate", "load", "ARC that favours shallow layers, cross-layer gates (arXiv:2502.12224)."),
-    "moe-infinity": ("moe-infinity", "nearest-map", "load", "Activation-aware, by the nearest pass (arXiv:2401.14361)."),
+    "moe-infinity": (
+        "moe-infinity",
+        "nearest-map",
+        "load",
+        "Activation-aware, by the nearest pass (arXiv:2401.14361).",
+    ),
     "finemoe": ("finemoe", "nearest-map", "load", "Probability x frequency, maps of passes (arXiv:2502.05370)."),
     "expertflow": ("recency", "path", "load", "LRU, and a predictor of the path (arXiv:2410.17954)."),
     "edgemoe": ("frequency", "transition", "widths", "A width for each expert (arXiv:2308.14352)."),

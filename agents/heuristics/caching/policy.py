@@ -21,8 +21,8 @@ from .predictors import LEARNERS
 from .prefetchers import PREFETCHERS, target_of
 from .ways import SERVERS, way_of
 
-CLAIRVOYANT = ("hottest", "belady", "belady-bypass", "pre-gated")
-"""Rules that know what will be used."""
+KNOWN = {"hottest": "uses", "belady": "uses", "belady-bypass": "uses", "latent": "routers", "pre-gated": "uses"}
+"""What rules know that cannot be known: the uses to come, or the state of the routers that a trace was drawn from."""
 
 
 class CachePolicy:
@@ -30,7 +30,7 @@ class CachePolicy:
 
     Attributes:
         name: What it is called.
-        clairvoyant: Whether one of the rules knows what will be used.
+        clairvoyant: Whether one of the rules knows what cannot be known.
     """
 
     observes = False
@@ -45,12 +45,12 @@ class CachePolicy:
             miss: One of `SERVERS`; used where it is decided how misses are served.
         """
         self.name = name
-        self.clairvoyant = evict in CLAIRVOYANT or prefetch in CLAIRVOYANT
+        self.clairvoyant = evict in KNOWN or prefetch in KNOWN
         self._algorithm = followed_by(evict)
         followed = ALGORITHMS.index(self._algorithm) if self._algorithm else -1
         self._codes = np.array([EVICTORS.index(evict), PREFETCHERS.index(prefetch), SERVERS.index(miss), followed])
         self._learner = prefetch if prefetch in LEARNERS else None
-        self._knows = evict in CLAIRVOYANT
+        self._knows = KNOWN.get(evict)
 
     def reset(self, simulator: Simulator) -> None:
         """Forgets earlier episodes.

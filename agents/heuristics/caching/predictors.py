@@ -86,7 +86,9 @@ class Predictor(NamedTuple):
         distances = min(simulator.rules.prefetch_distance, layers) if learner else 0
         return cls(
             progress=progress,
-            tables=np.zeros((rows, relations, layers, experts, experts) if relations else (rows, 0, 0, 0, 0), np.float32),
+            tables=np.zeros(
+                (rows, relations, layers, experts, experts) if relations else (rows, 0, 0, 0, 0), np.float32
+            ),
             maps=np.zeros((rows, layers, MAPS + 1, words) if has_maps else (rows, 0, 0, 0), np.uint64),
             similarity=np.zeros((rows, MAPS if has_maps else 0)),
             score=np.zeros(experts),

@@ -68,8 +68,9 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
     - ``hottest``: how many events of the whole recording use it: a static choice by a profile that knows the future.
     - ``belady``: minus the next event that uses it (Belady 1966, doi:10.1147/sj.52.0078); ``belady-bypass`` is
       `_last_in_turn`.
-    - ``latent`` (see `_last_in_turn` as well): what share of the tokens to come is expected to use it, by one who sees the state of the routers that a
-      generated trace was drawn from (`hetgym.workloads.routing.latent_uses`), at its layer's last step.
+    - ``latent`` (see `_last_in_turn` as well): what share of the tokens to come is expected to use it, by one who sees
+      the state of the routers that a generated trace was drawn from, at its layer's last step
+      (`hetgym.workloads.routing.latent_uses`).
     """
     place, status = episode.places[item], episode.status[0]
     age = status.step - place.step

@@ -185,11 +185,11 @@ def _place(suite: Suite, number: int) -> str:
 
 
 def _check_metrics(suite: Suite, sides: Sequence[tuple[_Side, _Side]], metrics: Sequence[str], seed: int) -> None:
-    """Tries out one episode of each scenario: what could only be refused after hours is refused now."""
-    tried: dict[str, pd.DataFrame] = {}
+    """Tries out an episode of each policy in each scenario: what could only be refused after hours is refused now."""
+    tried: dict[tuple[str, str], pd.DataFrame] = {}
     for number, (pair, metric) in enumerate(zip(sides, metrics, strict=True)):
         for side in pair:
-            name = side.key[0]
+            name = side.key[0], side.key[2]
             try:
                 if name not in tried:
                     tried[name] = evaluate(side.scenario, side.policy, 1, seed)

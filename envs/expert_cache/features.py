@@ -78,7 +78,7 @@ _HALVING = (0.5 ** np.arange(BITS + 1)).astype(np.float32)
 @inner
 def _logarithm(steps: int) -> np.float32:
     """Returns log2(1 + steps) / 6."""
-    return _LOGARITHM[min(steps, _LOGARITHM.size - 1)]
+    return np.float32(_LOGARITHM[min(steps, _LOGARITHM.size - 1)])
 
 
 @inner
@@ -237,7 +237,7 @@ def _show_ways(world: World, episode: Episode, b: int) -> int:
         features = world.shown.candidates[b, way]
         done, price = 0.0, 0.0
         if way == CPU:
-            begin = max(status.cpu_free, max(status.now, status.start))
+            begin = max(status.cpu_free, status.now, status.start)
             done = begin + max(costs.cpu_floor, entry.tokens * costs.cpu_slope) - status.now
             features[13] = np.float32(1.0)
         elif way == SKIP:
@@ -286,7 +286,7 @@ def _show_context(world: World, episode: Episode, b: int) -> None:
 def show(world: World, episode: Episode, b: int) -> None:
     """Brings the observation of one episode up to date."""
     status, shown = episode.status[0], world.shown
-    if status.kind == EVICT or status.kind == PREFETCH_EVICT:
+    if status.kind in (EVICT, PREFETCH_EVICT):
         rows = _show_victims(world, episode, b)
     elif status.kind == PREFETCH:
         rows = _show_targets(world, episode, b)

@@ -272,7 +272,7 @@ def _fill(
                             entry.tokens += 1
                             entry.weight = max(entry.weight, score)
                             entry.cumulative = min(entry.cumulative, before)
-                        before += score
+                        before += float(score)
             ideal = 0.0
             for expert in range(num_experts):
                 if seen[expert] == event:

@@ -30,6 +30,7 @@ LAW = np.dtype(
         ("may_low", np.bool_),  # ways to serve a miss
         ("may_cpu", np.bool_),
         ("may_skip", np.bool_),
+        ("counts_by_prompt", np.bool_),  # whether a batch begins a new count of uses
         ("early_router", np.bool_),
         ("is_warm", np.bool_),
         ("is_single_layer", np.bool_),  # an episode plays one layer
@@ -117,6 +118,7 @@ class Rules:
         chunk: Bytes of a piece of a prefetch that demands wait for; 0 for whole loads.
         prefetch_depth: Prefetches that may be decided in an event.
         prefetch_distance: How many layers ahead.
+        frequencies: Whether uses are counted ``per-prompt`` or ``overall``.
         early_router: Whether routing is known before attention.
         decision_time: Cost of a decision, seconds.
         event_time: Cost of an event, seconds.
@@ -136,6 +138,7 @@ class Rules:
     chunk: int = 0
     prefetch_depth: int = 4
     prefetch_distance: int = 1
+    frequencies: Literal["per-prompt", "overall"] = "per-prompt"
     early_router: bool = False
     decision_time: float = 0.0
     event_time: float = 0.0
@@ -153,6 +156,7 @@ class Rules:
         for decision in self.decisions:
             law[f"decides_{decision}"] = True
         law["may_low"], law["may_cpu"], law["may_skip"] = (way in self.ways for way in WAYS[1:])
+        law["counts_by_prompt"] = self.frequencies == "per-prompt"
         law["is_warm"], law["is_single_layer"] = self.start == "warm", self.pool == "layer"
         law["host_capacity"] = -1 if self.host_capacity is None else self.host_capacity
         for name in (

@@ -60,6 +60,8 @@ class ExpertCacheScenario(Scenario):
         chunk: Bytes of a piece of a prefetch that demands wait for; 0 for whole loads.
         prefetch_depth: Prefetches that may be decided in an event.
         prefetch_distance: How many layers ahead.
+        frequencies: Whether uses are counted ``per-prompt`` or ``overall``: a prompt says which experts it likes, but
+            nothing of the whole model that another asks for.
         early_router: Whether routing is known before attention.
         decision_time: Fixed cost of a decision, seconds.
         event_time: Fixed cost of a policy per event, seconds.
@@ -94,6 +96,7 @@ class ExpertCacheScenario(Scenario):
     chunk: Annotated[int, Field(ge=0)] = 1 << 20
     prefetch_depth: Annotated[int, Field(ge=0, le=1024)] = 4
     prefetch_distance: Annotated[int, Field(ge=1)] = 1
+    frequencies: Literal["per-prompt", "overall"] = "per-prompt"
     early_router: bool = False
     decision_time: _NonNegative = 0.0
     event_time: _NonNegative = 0.0
@@ -131,9 +134,9 @@ class ExpertCacheScenario(Scenario):
     @property
     def baselines(self) -> tuple[str, ...]:
         """Classical and published policies, and what is best with hindsight."""
-        names = ("lru", "lfru", "lfu", "mrs", "lfu-da", "arc", "sieve", "s3-fifo", "fifo", "random")
+        names: tuple[str, ...] = ("lru", "lfru", "lfu", "mrs", "lfu-da", "arc", "sieve", "s3-fifo", "fifo", "random")
         if "prefetch" in self.decisions or "miss" in self.decisions:
-            names = ("lru", "lfru", "lfu", "mixtral-offloading", "fate", "moe-infinity", "finemoe", "random", "read-me")
+            names: tuple[str, ...] = ("lru", "lfru", "lfu", "mixtral-offloading", "fate", "moe-infinity", "finemoe", "random", "read-me")
         if "miss" in self.decisions:
             names = (*names[:3], "hybrimoe", "fiddler", "hobbit", "edgemoe", *names[3:])
         return (*names, "belady", "belady-bypass")
@@ -193,7 +196,8 @@ class ExpertCacheScenario(Scenario):
                     f"scenario {self.name!r}: budget: must have one number for each of the {len(size)} layers "
                     f"(given: {len(self.budget)})"
                 )
-            return np.array(self.budget) * size.max(axis=1)
+            slots: IntArray = np.array(self.budget, np.int64) * size.max(axis=1)
+            return slots
         if self.cache_slots is not None:
             layers = self.cache_slots * size.max(axis=1)
         elif self.cache_bytes is not None:
@@ -219,7 +223,7 @@ class ExpertCacheScenario(Scenario):
         """How episodes are played."""
         same = (
             "decisions", "pool", "start", "staging", "queue_limit", "chunk", "prefetch_depth", "prefetch_distance",
-            "early_router", "decision_time", "event_time", "discount_per_token", "shown",
+            "frequencies", "early_router", "decision_time", "event_time", "discount_per_token", "shown",
         )  # fmt: skip
         return Rules(
             **{name: getattr(self, name) for name in same},

@@ -1,4 +1,4 @@
-"""What an event does: it finds hits, serves misses, and lets prefetches be decided; `docs/expert-cache.md` has the rules.
+"""What an event does: it finds hits, serves misses, lets prefetches be decided; `docs/expert-cache.md` has the rules.
 
 An episode runs on by itself up to the next decision. Where it stands within an event is its stage.
 """
@@ -188,9 +188,10 @@ def begin_event(episode: Episode) -> None:
     status.step = event.step
     status.pool = event.layer if law.num_pools > 1 else 0
     if event.begins_prompt:
-        status.prompt += 1
         status.prefilled += not event.is_decode
-        status.prompt_step = -1
+        if law.counts_by_prompt or status.prompt == 0:
+            status.prompt += 1
+            status.prompt_step = -1
     if event.begins_step:
         status.prompt_step += 1
     status.start = status.end + event.dense
@@ -306,7 +307,7 @@ def serve_elsewhere(episode: Episode, way: int) -> None:
     entry = episode.entries[status.entry]
     if way == CPU:
         costs = episode.kinds[episode.kind[entry.item]]
-        begin = max(status.cpu_free, max(status.now, status.start))
+        begin = max(status.cpu_free, status.now, status.start)
         status.cpu_free = begin + max(costs.cpu_floor, entry.tokens * costs.cpu_slope)
         status.by_cpu += 1
         note(episode, ON_CPU, entry.item, begin, status.cpu_free, 0.0, -1)
@@ -422,7 +423,7 @@ def end_event(episode: Episode) -> None:
     """Ends the current event, and the episode with its last one."""
     status = episode.status[0]
     event = episode.events[status.event]
-    begin, status.end = status.end, max(max(status.device_free, status.cpu_free), max(status.start, status.now))
+    begin, status.end = status.end, max(status.device_free, status.cpu_free, status.start, status.now)
     status.stall += status.end - status.start - event.ideal
     if event.is_decode:
         status.decode_seconds += status.end - begin
@@ -449,36 +450,45 @@ def run_on(episode: Episode) -> None:
             begin_event(episode)
             status.prefetches_left = law.prefetch_depth if law.decides_prefetch else 0
         elif status.stage == SERVE:
-            if not find_miss(episode):
-                status.stage = CHOOSE_PREFETCH if status.prefetches_left > 0 else END
-            elif law.decides_miss and _has_ways(episode):
-                status.kind = MISS
-            else:
-                begin_load(episode, False)
-        elif status.stage == MAKE_ROOM:
-            settle(episode, status.now)
-            if not needs_victim(episode):
-                load(episode)
-            elif law.decides_evict:
-                status.kind = EVICT
-            else:
-                evict(episode, oldest_evictable(episode, status.pool, 0))
+            _serve_next(episode)
         elif status.stage == CHOOSE_PREFETCH:
             settle(episode, status.now)
             if _has_target(episode):
                 status.kind = PREFETCH
             else:
                 status.stage = END
-        elif status.stage == MAKE_PREFETCH_ROOM:
-            settle(episode, status.now)
-            if not needs_victim(episode):
-                commit_prefetch(episode)
-            elif law.decides_evict:
-                status.kind = PREFETCH_EVICT
-            else:
-                evict(episode, oldest_evictable(episode, status.pool, 0))
-        else:
+        elif status.stage == END:
             end_event(episode)
+        else:
+            _make_room(episode)
+
+
+@inner
+def _serve_next(episode: Episode) -> None:
+    """Turns to the next miss, or to what follows the last."""
+    status, law = episode.status[0], episode.law[0]
+    if not find_miss(episode):
+        status.stage = CHOOSE_PREFETCH if status.prefetches_left > 0 else END
+    elif law.decides_miss and _has_ways(episode):
+        status.kind = MISS
+    else:
+        begin_load(episode, False)
+
+
+@inner
+def _make_room(episode: Episode) -> None:
+    """Takes the next victim, or lets it be decided; loads or fetches early when there is room or can be none."""
+    status, is_demand = episode.status[0], episode.status[0].stage == MAKE_ROOM
+    settle(episode, status.now)
+    if needs_victim(episode):
+        if episode.law[0].decides_evict:
+            status.kind = EVICT if is_demand else PREFETCH_EVICT
+        else:
+            evict(episode, oldest_evictable(episode, status.pool, 0))
+    elif is_demand:
+        load(episode)
+    else:
+        commit_prefetch(episode)
 
 
 @inner

@@ -52,7 +52,8 @@ def test_rows_are_what_evaluate_gives(table: pd.DataFrame) -> None:
 
 def test_sides_may_play_other_settings(table: pd.DataFrame) -> None:
     bandwidth = [load_platform(f"desktop-rtx{kind}").route("dram", "gpu")[-1].bandwidth for kind in (4090, 3090)]
-    assert 1 < table["ratio"][2] < bandwidth[0] / bandwidth[1]
+    # All that differs where so little is computed.
+    assert table["ratio"][2] == pytest.approx(bandwidth[0] / bandwidth[1], rel=0.02)
     other = evaluate("v2-lite", "lfru", 3, 5, platform="desktop-rtx3090", **SMALL)
     assert table["against_mean"][2] == other["stall"].mean()
     assert table["figure"].to_list()[2] == 1.5
@@ -127,7 +128,7 @@ def test_broken_files_are_refused_in_one_line(text: str, message: str, tmp_path:
 
 
 def test_unknown_suites_are_refused() -> None:
-    with pytest.raises(HetgymError, match="unknown suite 'nope': choose one of .*papers-expert-cache.*a path to a"):
+    with pytest.raises(HetgymError, match=r"unknown suite 'nope': choose one of .*papers-expert-cache.*a path"):
         load_suite("nope")
     with pytest.raises(HetgymError, match=r"nope\.yaml: cannot read this suite"):
         load_suite("nope.yaml")

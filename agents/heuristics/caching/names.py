@@ -35,7 +35,7 @@ VICTIMS = {
     "belady": ("belady", "Evicts the expert that is used again last, without bypass; it knows the future."),
     "belady-bypass": ("belady-bypass", "The most hits that any evictions can have; it knows the future."),
 }
-"""Rules for victims, by name: the rule's own name, and what it does. Nothing is fetched early, all misses are loaded."""
+"""Rules for victims, by name: the rule's own name, and what it does. Nothing is fetched early, misses are loaded."""
 
 SYSTEMS = {
     "mixtral-offloading": ("recency", "gate", "load", "LRU and the next router's guess (arXiv:2312.17238)."),

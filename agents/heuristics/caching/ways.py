@@ -17,7 +17,7 @@ SERVERS = ("load", "cpu-if-sooner", "thresholds", "widths", "cpu")
 - ``thresholds``: by the router scores that rank higher for the token: at most 0.6, at high precision; at most 0.9, at
   low; else it is left out (HOBBIT, arXiv:2411.01433).
 - ``widths``: every expert has a precision of its own: high for those that this prompt used in at least as many of its
-  steps as an expert does on average, low for the rest (after EdgeMoE, arXiv:2308.14352, whose widths are found offline).
+  steps as an expert does on average, low for the rest (after EdgeMoE, arXiv:2308.14352, which finds widths offline).
 - ``cpu``: always on the CPU (KTransformers, SOSP 2025).
 """
 
@@ -34,9 +34,7 @@ def way_of(episode: Episode, code: int) -> int:
     wanted = LOAD
     if code == CPU_IF_SOONER and is_way(episode, CPU):
         costs = episode.kinds[episode.kind[entry.item]]
-        by_cpu = max(status.cpu_free, max(status.now, status.start)) + max(
-            costs.cpu_floor, entry.tokens * costs.cpu_slope
-        )
+        by_cpu = max(status.cpu_free, status.now, status.start) + max(costs.cpu_floor, entry.tokens * costs.cpu_slope)
         arrival = max(status.now, status.link_free) + seconds_to_load(episode, entry.item, False)
         by_device = max(arrival, status.device_free) + device_seconds(episode, entry.item, entry.tokens, False)
         wanted = CPU if by_cpu < by_device else LOAD

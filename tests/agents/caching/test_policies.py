@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hetgym.agents import make_policy
 from hetgym.agents.heuristics.caching.automata import ALGORITHMS
 from hetgym.agents.heuristics.caching.evictors import EVICTORS, SCORED
 from hetgym.agents.heuristics.caching.policy import CachePolicy
@@ -247,3 +248,25 @@ def test_lru_evicts_what_the_environment_would():
             policy(evict, settings).replay(played)
             figures.append(played.metrics(np.arange(1)))
         assert figures[0]["stall"] == figures[1]["stall"]
+
+
+def test_load_on_demand_keeps_nothing_in_a_pool_of_one_token():
+    """What it loads while there is room, k experts of the first layer, is all that it ever finds."""
+    played = simulator(budget="global", cache_fraction=None, cache_slots=6 / 26, prefill_chunk=1)
+    make_policy("load-on-demand", "expert-cache").replay(played)
+    log, entries = played.metrics(np.arange(1)), played.instance(0).entries
+    kept = set(entries["item"][:6].tolist())
+    hits = int(np.isin(entries["item"], list(kept)).sum()) - 6
+    assert len(kept) == 6
+    assert log["hit_rate"][0] == pytest.approx(hits / len(entries))
+    assert log["uploads"][0] == len(entries) - hits
+
+
+def test_ktransformers_never_loads():
+    played = simulator(start="warm", decisions="evict,miss")
+    make_policy("ktransformers", "expert-cache").replay(played)
+    figures, entries = played.metrics(np.arange(1)), played.instance(0).entries
+    held = entries["item"] % 64 < 16
+    assert figures["hit_rate"][0] == pytest.approx(held.mean())
+    assert figures["on_cpu"][0] == (~held).sum()
+    assert figures["uploads"][0] == 0

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +32,6 @@ from ..heuristics.list_schedulers import decide_again, heft, lookahead, min_min,
 from ..heuristics.replay import Planner
 
 try:
-    import ortools
     from ortools.sat.python import cp_model
 except ImportError as error:
     raise HetgymError("policy 'cp-sat': OR-Tools is not installed; it comes with the extra hetgym[oracle]") from error
@@ -132,7 +132,7 @@ class CpSat(Planner):
             bound = max(bound, solver.best_objective_bound * model.times.unit)
         elif status != cp_model.UNKNOWN:
             raise HetgymError(
-                f"policy 'cp-sat': task graph {instance.graph.name!r}: OR-Tools {ortools.__version__} says "
+                f"policy 'cp-sat': task graph {instance.graph.name!r}: OR-Tools {metadata.version('ortools')} says "
                 f"{solver.status_name(status)} {solver.solution_info()} of a model that it was shown a solution of: "
                 "it is broken, choose another version"
             )

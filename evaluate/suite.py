@@ -58,8 +58,9 @@ class Row(_Frozen):
     @field_validator("scenario", "against_scenario")
     @classmethod
     def _beside_suite(cls, scenario: str | None, info: ValidationInfo) -> str | None:
-        is_path = scenario and info.context and Path(scenario).suffix in {".yaml", ".yml", ".json"}
-        return str(info.context["folder"] / scenario) if is_path else scenario
+        if scenario and info.context and Path(scenario).suffix in {".yaml", ".yml", ".json"}:
+            return str(info.context["folder"] / scenario)
+        return scenario
 
 
 class Suite(_Frozen):

@@ -55,12 +55,8 @@ def summarise(
     """
     setting = None if scenario is None else load_scenario(scenario)
     metric = metric or (setting.metric if setting else "makespan")
-    check_metrics(table, [metric])
-    policies = list(dict.fromkeys(table["policy"]))
+    policies, values = _by_episode(table, metric)
     reference = find_reference(policies, reference, setting)
-    if table.duplicated(["policy", "episode"]).any():
-        raise HetgymError("table: a policy played an episode twice; a sweep is for summarise_sweep")
-    values = table.pivot(index="episode", columns="policy", values=metric)[policies].to_numpy(dtype=float)
     base = values[:, [policies.index(reference)]]
     means = _resampled_means(values, seed)
     ratios = _ratio(means, means[:, [policies.index(reference)]])
@@ -84,6 +80,56 @@ def summarise(
             "microseconds": table.groupby("policy")["decision_seconds"].mean()[policies].to_numpy() * 1e6,
         }
     )
+
+
+def gap_closed(
+    table: pd.DataFrame, metric: str = "hit_rate", reference: str = "lru", oracle: str = "belady", seed: int = 0
+) -> pd.DataFrame:
+    """Returns how much of the way from a reference to an oracle each policy goes: 0 as the one, 1 as the other.
+
+    It is (policy - reference) / (oracle - reference), of means over the same episodes, as Parrot counts (Liu et al. 2020,
+    arXiv:2006.16239), whether more of the metric is better or less. Intervals are those of `summarise`.
+
+    Args:
+        table: What `evaluate` returned.
+        metric: The column that is compared.
+        reference: Where the way begins, a policy that was played.
+        oracle: Where it ends.
+        seed: Of the resampling.
+
+    Returns:
+        Columns ``policy``, ``gap_closed``, ``low`` and ``high`` (its interval; NaN for one episode). All are NaN where
+        the oracle has what the reference has.
+
+    Raises:
+        HetgymError: If there is no such metric, or one of the two was not played.
+    """
+    policies, values = _by_episode(table, metric)
+    for role, name in (("reference", reference), ("oracle", oracle)):
+        if name not in policies:
+            raise HetgymError(f"{role}: {name!r} was not played; choose one of {', '.join(policies)}")
+    ends = policies.index(reference), policies.index(oracle)
+    mean, means = values.mean(axis=0), _resampled_means(values, seed)
+    low, high = np.quantile(_way(means, *ends), QUANTILES, axis=0)
+    return pd.DataFrame({"policy": policies, "gap_closed": _way(mean, *ends), "low": low, "high": high})
+
+
+def _way(means: FloatArray, begin: int, end: int) -> FloatArray:
+    """Returns where means stand between two of their columns, 0 and 1; NaN where these two are the same."""
+    distance = means[..., [end]] - means[..., [begin]]
+    way = np.full(means.shape, np.nan)
+    np.divide(means - means[..., [begin]], distance, where=distance != 0.0, out=way)
+    return way
+
+
+def _by_episode(table: pd.DataFrame, metric: str) -> tuple[list[str], FloatArray]:
+    """Returns the policies of a table, and what they have of a metric, float64 (episodes, policies)."""
+    check_metrics(table, [metric])
+    policies = list(dict.fromkeys(table["policy"]))
+    if table.duplicated(["policy", "episode"]).any():
+        raise HetgymError("table: a policy played an episode twice; a sweep is for summarise_sweep")
+    values = table.pivot(index="episode", columns="policy", values=metric)[policies]
+    return policies, values.to_numpy(dtype=float)
 
 
 def more_is_better(metric: str, scenario: Scenario | None) -> bool:

@@ -101,20 +101,20 @@ def stall_lower_bound(instance: Instance, rules: Rules, window: tuple[int, int] 
 
     Without prefetches: an event with m misses begins to load when its routing is known and the policy has taken its
     `event_time`, say a seconds after its start (a < 0 with `early_router`), one after another; its j-th load arrives
-    after a + j l, and then m - j + 1 entries are still to be computed, which takes at least the P(m - j + 1) seconds of
-    the shortest ones. As P is convex, j = 1 or j = m says most: the event's stall is at least
+    after a + j l at the earliest, and then m - j + 1 entries are still to be computed, which takes P(m - j + 1) seconds
+    at least, those of the shortest. As P is convex, j = 1 or j = m says most: the event's stall is at least
 
         f(m) = max(a, 0, a + max(m l + P(1), l + P(m)) - ideal),    f(0) = max(a, 0),
 
-    which is convex: a maximum of convex functions from m = 1 on, and f(1) - f(0) <= l <= f(2) - f(1) unless f(1) = f(0).
-    All events up to t have at least B(t) misses, one that uses an item first after a cold start has that miss, and
-    none has more misses than entries. The bound is the least sum of f under these conditions, for each pool. It is found
-    by adding misses one by one, as the events go by, wherever they cost least: as f is convex and the
-    conditions are nested, the cheapest can be exchanged for any that a better solution had.
+    which is convex: a maximum of convex functions from m = 1 on, and f(1) - f(0) <= l <= f(2) - f(1) unless f(1) =
+    f(0). All events up to t have at least B(t) misses, one that uses an item first after a cold start has that miss,
+    and none has more misses than entries. The bound is the least sum of f under these conditions, for each pool. It is
+    found by adding misses one by one, as the events go by, wherever they cost least: as f is convex and the conditions
+    are nested, the cheapest can be exchanged for any that a better solution had.
 
-    With prefetches: the link carries nothing until the first event's routing is known, then one load at a time; when event
-    t ends, it has carried B(t) whose items were computed then, the last for P(1) at least. Until then device and
-    attention have had work for the sum of dense + ideal, and the rest is stall; every later event has max(a, 0).
+    With prefetches: the link carries nothing until the first event's routing is known, then one load at a time; when
+    event t ends, it has carried B(t) items that have been computed, the last for P(1) at least. Until then attention and
+    device have had work for the sum of dense + ideal, and the rest was stall; each later event stalls for max(a, 0).
 
     Args:
         instance: What is played.

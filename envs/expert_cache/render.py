@@ -56,7 +56,8 @@ def timeline(table: pd.DataFrame, instance: Instance) -> Figure:
 def _draw_lanes(axes: Axes, shown: pd.DataFrame) -> set[str]:
     """Draws a bar for each interval, and returns what they are."""
     used: set[str] = set()
-    for row, lane in enumerate(LANES):
+    present = [lane for lane in LANES if (shown["lane"] == lane).any()]
+    for row, lane in enumerate(present):
         for what in WHATS[lane]:
             bars = shown[(shown["lane"] == lane) & (shown["what"] == what) & (shown["end"] > shown["begin"])]
             if len(bars):
@@ -67,8 +68,8 @@ def _draw_lanes(axes: Axes, shown: pd.DataFrame) -> set[str]:
                     for begin, end in zip(bars["begin"], bars["end"], strict=True)
                 ]
                 axes.add_collection(PatchCollection(boxes, facecolor=COLOURS[name], edgecolor="white", linewidth=0.3))
-    axes.set_yticks([-row for row in range(len(LANES))], [lane if lane != "cpu" else "CPU" for lane in LANES])
-    axes.set_ylim(-len(LANES) - 0.3, 0.6)
+    axes.set_yticks([-row for row in range(len(present))], [lane if lane != "cpu" else "CPU" for lane in present])
+    axes.set_ylim(-len(present) - 0.3, 0.6)
     axes.autoscale(axis="x")
     axes.margins(x=0.01)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -68,8 +68,9 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
     - ``hottest``: how many events of the whole recording use it: a static choice by a profile that knows the future.
     - ``belady``: minus the next event that uses it (Belady 1966, doi:10.1147/sj.52.0078); ``belady-bypass`` is
       `_last_in_turn`.
-    - ``latent``: what share of the tokens to come is expected to use it, by one who sees the state of the routers that a
-      generated trace was drawn from (`hetgym.workloads.routing.latent_uses`), at the last step that its layer has had.
+    - ``latent`` (see `_last_in_turn` as well): what share of the tokens to come is expected to use it, by one who sees
+      the state of the routers that a generated trace was drawn from, at its layer's last step
+      (`hetgym.workloads.routing.latent_uses`).
     """
     place, status = episode.places[item], episode.status[0]
     age = status.step - place.step
@@ -149,8 +150,8 @@ def victim_of(desk: Desk, episode: Episode, b: int, code: int) -> int:
         return algorithms_victim(desk, episode, b, ARC, SHALLOW)
     if code == NOTHING:
         return -1
-    if code == BELADY_BYPASS:
-        return _last_in_turn(desk, episode, b)
+    if code in (BELADY_BYPASS, LATENT):
+        return _last_in_turn(desk, episode, b, code)
     return _least_worth_keeping(desk, episode, b, code)
 
 
@@ -172,26 +173,27 @@ def _least_worth_keeping(desk: Desk, episode: Episode, b: int, code: int) -> int
 
 
 @rare
-def _last_in_turn(desk: Desk, episode: Episode, b: int) -> int:
-    """Returns the victim of ``belady-bypass``: of the items that can be evicted, the last in turn; -1 to bypass.
+def _last_in_turn(desk: Desk, episode: Episode, b: int, code: int) -> int:
+    """Returns the victim of ``belady-bypass`` and ``latent``: of what can be evicted, the last in turn; -1 to bypass.
 
-    An item comes before another whose uses to come, compared one after the other, begin to differ with a later one. Let
-    an event find a full pool, that is H, which it uses, and N; M are its misses. H stays (a hit is pinned); of N + M
-    as many items stay as N has, those that come first: a miss is let in only if it will be among them, whatever misses
-    follow it. No evictions and bypasses have more hits where items have one size, nothing is prefetched, all misses
-    are loaded, and every event's union fits its pool (or finds it empty). For let V(S) be the most hits from a full pool
-    S on. By induction from the last event, in words of a pool with x that imitates one with y instead (others alike):
+    Let an event find a full pool, that is H, which it uses, and N; M are its misses. H stays (a hit is pinned); of N + M
+    as many items stay as N has, those that come first in turn: a miss is let in only if it will be among them,
+    whatever misses follow it. With ``latent`` the items of most expected uses come first. With ``belady-bypass`` an
+    item comes before another whose uses to come, compared one after the other, begin to differ with a later one. Then
+    no evictions and bypasses have more hits, where items have one size, nothing is prefetched, all misses are loaded,
+    and every event's union fits its pool (or finds it empty). For let V(S) be the most hits from a full pool S on. By
+    induction from the last event, in words of a pool with x that imitates one with y instead (others alike):
 
     - V(S + x) >= V(S + y) - 1: an event that uses y alone lets y in for x, and the pools are the same; one
       that uses x alone is a hit more, after which the pools differ in one item at most, and so do their hits.
-    - V(S + x) >= V(S + y) where x comes before y: if an event uses x alone, that hit makes good for all that follows. If
-      it uses both, each pool has one hit and pins it. Should the other now keep x as well as y, so does this
-      one, and they are the same; else this one keeps x where the other keeps y, and x still comes before y.
+    - V(S + x) >= V(S + y) where x comes before y: if an event uses x alone, that hit makes good for all that follows.
+      If it uses both, each pool has one hit and pins it. Should the other now keep x as well as y, so does this one, and
+      they are the same; else this one keeps x where the other keeps y, and x still comes before y.
 
     So whatever set is kept, an item that comes first in place of another is as good. A pool that is not full gives its
     free places to the first misses: there is nothing to decide.
 
-    A prefetch is given up unless it is used again in an earlier event than its victim.
+    With ``belady-bypass`` a prefetch is given up unless it is used in an earlier event than its victim.
     """
     status = episode.status[0]
     end = episode.law[0].num_items + status.pool
@@ -200,22 +202,26 @@ def _last_in_turn(desk: Desk, episode: Episode, b: int) -> int:
     while item != end:
         if is_evictable(episode, item):
             places_left += 1
-            before += _comes_before(desk, episode, b, item, status.incoming)
-            if last < 0 or _comes_before(desk, episode, b, last, item):
+            before += _comes_before(desk, episode, b, code, item, status.incoming)
+            if last < 0 or _comes_before(desk, episode, b, code, last, item):
                 last = item
         item = episode.places[item].next
     if status.kind == PREFETCH_EVICT:
-        return int(last) if next_use(desk, episode, b, status.incoming) < next_use(desk, episode, b, last) else -1
+        if code == BELADY_BYPASS and next_use(desk, episode, b, status.incoming) >= next_use(desk, episode, b, last):
+            return -1
+        return int(last)
     for x in range(status.entry + 1, episode.events[status.event + 1].first):
         item = episode.entries[x].item
         is_miss = episode.places[item].event != status.event
-        before += is_miss and _comes_before(desk, episode, b, item, status.incoming)
+        before += is_miss and _comes_before(desk, episode, b, code, item, status.incoming)
     return int(last) if before < places_left else -1
 
 
 @inner
-def _comes_before(desk: Desk, episode: Episode, b: int, item: int, other: int) -> bool:
-    """Whether of the uses to come of two items, compared one after the other, the first that differ come sooner."""
+def _comes_before(desk: Desk, episode: Episode, b: int, code: int, item: int, other: int) -> bool:
+    """Whether an item is worth keeping rather than another, as `_last_in_turn` says."""
+    if code == LATENT:
+        return score_of(desk, episode, b, code, item) > score_of(desk, episode, b, code, other)
     end = episode.status[0].end_event
     x, y = first_to_come(desk, episode, b, item), first_to_come(desk, episode, b, other)
     while True:

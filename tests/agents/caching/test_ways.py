@@ -40,7 +40,7 @@ def plain_way(rule: str, simulator: ExpertCacheSimulator) -> str:
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "all ways": {"low": "int8"},
+    "all ways": {"low": "int8", "cache_fraction": 0.25},
     "batch": {"batch": 3, "requests": 6, "prefill_chunk": 2},
     "prompts": {"requests": 3, "prompt_tokens": 40},
     "no CPU": {"ways": "load,load-low,skip"},

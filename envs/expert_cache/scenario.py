@@ -136,7 +136,17 @@ class ExpertCacheScenario(Scenario):
         """Classical and published policies, and what is best with hindsight."""
         names: tuple[str, ...] = ("lru", "lfru", "lfu", "mrs", "lfu-da", "arc", "sieve", "s3-fifo", "fifo", "random")
         if "prefetch" in self.decisions or "miss" in self.decisions:
-            names: tuple[str, ...] = ("lru", "lfru", "lfu", "mixtral-offloading", "fate", "moe-infinity", "finemoe", "random", "read-me")
+            names: tuple[str, ...] = (
+                "lru",
+                "lfru",
+                "lfu",
+                "mixtral-offloading",
+                "fate",
+                "moe-infinity",
+                "finemoe",
+                "random",
+                "read-me",
+            )
         if "miss" in self.decisions:
             names = (*names[:3], "hybrimoe", "fiddler", "hobbit", "edgemoe", *names[3:])
         return (*names, "belady", "belady-bypass")

@@ -176,8 +176,8 @@ def _least_worth_keeping(desk: Desk, episode: Episode, b: int, code: int) -> int
 def _last_in_turn(desk: Desk, episode: Episode, b: int, code: int) -> int:
     """Returns the victim of ``belady-bypass`` and ``latent``: of what can be evicted, the last in turn; -1 to bypass.
 
-    Let an event find a full pool, that is H, which it uses, and N; M are its misses. H stays (a hit is pinned); of N + M
-    as many items stay as N has, those that come first in turn: a miss is let in only if it will be among them,
+    Let an event find a full pool, that is H, which it uses, and N; M are its misses. H stays (a hit is pinned); of N and
+    M as many items stay as N has, those that come first in turn: a miss is let in only if it will be among them,
     whatever misses follow it. With ``latent`` the items of most expected uses come first. With ``belady-bypass`` an
     item comes before another whose uses to come, compared one after the other, begin to differ with a later one. Then
     no evictions and bypasses have more hits, where items have one size, nothing is prefetched, all misses are loaded,

@@ -125,9 +125,9 @@ def test_no_gap_is_not_closed() -> None:
 
 def test_gaps_are_between_policies_that_were_played() -> None:
     table = rows("lru", [1.0])
-    with pytest.raises(HetgymError, match="^oracle: 'belady' was not played; choose one of lru$"):
+    with pytest.raises(HetgymError, match=r"^oracle: 'belady' was not played; choose one of lru$"):
         gap_closed(table, "makespan")
-    with pytest.raises(HetgymError, match="^reference: 'lfu' was not played"):
+    with pytest.raises(HetgymError, match=r"^reference: 'lfu' was not played"):
         gap_closed(table, "makespan", reference="lfu")
     with pytest.raises(HetgymError, match="metric"):
         gap_closed(table)

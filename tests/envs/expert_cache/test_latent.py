@@ -37,7 +37,7 @@ def plain(instance: Any, law: RoutingLaw, seed: int, batch: int, chunk: int) -> 
 @pytest.mark.parametrize(("batch", "chunk"), [(1, 0), (2, 0), (2, 3), (3, 1)])
 @pytest.mark.parametrize("prompt_tokens", [4, 0])
 def test_what_is_expected_after_each_step(batch: int, chunk: int, prompt_tokens: int) -> None:
-    overrides = {"requests": 3, "prompt_tokens": prompt_tokens, "output_tokens": {"mean": 5, "most": 12}}
+    overrides = {"requests": 3, "prompt_tokens": prompt_tokens, "output_tokens": {"mean": 5, "sigma": 0.8}}
     scenario = load_scenario("v2-lite", batch=batch, prefill_chunk=chunk, **overrides)
     simulator = scenario.simulator(2)
     simulator.reset([5, 6])
@@ -96,5 +96,5 @@ def test_recordings_have_no_state(tmp_path: Any) -> None:
         CachePolicy("latent", "latent").reset(simulator)
     simulator = load_scenario("v2-lite").simulator(1)
     simulator.reset([0], [trace])
-    with pytest.raises(HetgymError, match="^instance: .* not of given ones$"):
+    with pytest.raises(HetgymError, match=r"^instance: .* not of given ones$"):
         CachePolicy("latent", "latent").reset(simulator)

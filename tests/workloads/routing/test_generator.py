@@ -229,7 +229,7 @@ def test_expected_uses_are_those_that_come(discount: float) -> None:
         for low in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4):
             bin_ = (expected[:, :, layer] >= low) & (expected[:, :, layer] < low + 0.1)
             if bin_.sum() > 300:
-                assert share[:, :, layer][bin_].mean() == pytest.approx(expected[:, :, layer][bin_].mean(), abs=0.03)
+                assert share[:, :, layer][bin_].mean() == pytest.approx(expected[:, :, layer][bin_].mean(), abs=0.05)
 
 
 def test_expected_uses_of_some_layers() -> None:
@@ -241,9 +241,9 @@ def test_expected_uses_of_some_layers() -> None:
     assert fresh == pytest.approx(3 / 9)
 
 
-@pytest.mark.parametrize("discount", [-0.1, 1.0, math.nan])
+@pytest.mark.parametrize("discount", [-0.1, 1.0, np.nan])
 def test_discounts_are_below_1(discount: float) -> None:
-    with pytest.raises(HetgymError, match="^latent_uses: discount must be at least 0 and below 1"):
+    with pytest.raises(HetgymError, match=r"^latent_uses: discount must be at least 0 and below 1"):
         latent_uses(SMALL, 0, 0, 1, discount=discount)
 
 

@@ -87,8 +87,8 @@ def gap_closed(
 ) -> pd.DataFrame:
     """Returns how much of the way from a reference to an oracle each policy goes: 0 as the one, 1 as the other.
 
-    It is (policy - reference) / (oracle - reference), of means over the same episodes, as Parrot counts (Liu et al. 2020,
-    arXiv:2006.16239), whether more of the metric is better or less. Intervals are those of `summarise`.
+    It is (policy - reference) / (oracle - reference), of means over the same episodes, as Parrot counts (Liu et al.
+    2020, arXiv:2006.16239), whether more of the metric is better or less. Intervals are those of `summarise`.
 
     Args:
         table: What `evaluate` returned.

@@ -113,8 +113,8 @@ def stall_lower_bound(instance: Instance, rules: Rules, window: tuple[int, int] 
     are nested, the cheapest can be exchanged for any that a better solution had.
 
     With prefetches: the link carries nothing until the first event's routing is known, then one load at a time; when
-    event t ends, it has carried B(t) items that have been computed, the last for P(1) at least. Until then attention and
-    device have had work for the sum of dense + ideal, and the rest was stall; each later event stalls for max(a, 0).
+    event t ends, it has carried B(t) items that have been computed, the last for P(1) at least. Until then device and
+    attention have had work for the sum of dense + ideal, and the rest was stall; each later event stalls for max(a, 0).
 
     Args:
         instance: What is played.
@@ -125,9 +125,9 @@ def stall_lower_bound(instance: Instance, rules: Rules, window: tuple[int, int] 
         HetgymError: If it is decided how misses are served: the CPU or low precision can make up for stalls.
     """
     if "miss" in rules.decisions and set(rules.ways) != {"load"}:
+        ways = ", ".join(rules.ways)
         raise HetgymError(
-            f"decisions: there is no bound on the stall where misses can be served by {', '.join(rules.ways)}; it needs "
-            "decisions without miss"
+            f"decisions: no bound on the stall is known where misses are served by {ways}; leave miss out"
         )
     first, end = window or (0, instance.num_events)
     loads = fewest_loads(instance, rules, (first, end))

@@ -13,7 +13,7 @@ from scipy.stats import bootstrap
 from hetgym import HetgymError
 from hetgym.agents import make_policy
 from hetgym.envs import load_scenario
-from hetgym.evaluate import evaluate, summarise
+from hetgym.evaluate import evaluate, gap_closed, summarise
 from hetgym.evaluate.summary import RESAMPLES, find_reference
 
 
@@ -100,6 +100,37 @@ def test_summary_of_one_episode_has_no_interval() -> None:
     summary = summarise(rows("heft", [10.0]))
     assert summary["low"].isna().all()
     assert summary["ratio"].tolist() == [1.0]
+
+
+def test_closed_gaps_by_hand() -> None:
+    table = pd.concat([rows("lru", [10.0, 30.0]), rows("belady", [4.0, 8.0]), rows("other", [9.0, 24.0])])
+    closed = gap_closed(table, "makespan").set_index("policy")
+    assert closed["gap_closed"].to_dict() == pytest.approx({"lru": 0.0, "belady": 1.0, "other": 0.25})
+    assert closed.loc["other", ["low", "high"]].tolist() == pytest.approx([1 / 6, 6 / 22])
+    assert closed.loc["belady", ["low", "high"]].tolist() == [1.0, 1.0]
+    table["makespan"] *= -1.0
+    assert gap_closed(table, "makespan")["gap_closed"].tolist() == closed["gap_closed"].tolist()
+    others_way = gap_closed(table, "makespan", reference="belady", oracle="lru").set_index("policy")
+    assert others_way.loc["other", "gap_closed"] == pytest.approx(0.75)
+
+
+def test_no_gap_is_not_closed() -> None:
+    table = pd.concat([rows("lru", [10.0]), rows("belady", [10.0]), rows("other", [9.0])])
+    assert gap_closed(table, "makespan")[["gap_closed", "low", "high"]].isna().all(axis=None)
+    table = pd.concat([rows("lru", [10.0]), rows("belady", [8.0])])
+    closed = gap_closed(table, "makespan")
+    assert closed["gap_closed"].tolist() == [0.0, 1.0]
+    assert closed[["low", "high"]].isna().all(axis=None)
+
+
+def test_gaps_are_between_policies_that_were_played() -> None:
+    table = rows("lru", [1.0])
+    with pytest.raises(HetgymError, match=r"^oracle: 'belady' was not played; choose one of lru$"):
+        gap_closed(table, "makespan")
+    with pytest.raises(HetgymError, match=r"^reference: 'lfu' was not played"):
+        gap_closed(table, "makespan", reference="lfu")
+    with pytest.raises(HetgymError, match="metric"):
+        gap_closed(table)
 
 
 def test_summary_refuses_unknown_names() -> None:

@@ -320,8 +320,8 @@ def latent_uses(
     """Returns what share of the tokens to come is expected to use each expert, given bias and state at a token.
 
     A token that is i ahead counts (1 - discount) discount^(i - 1). It is taken to use the experts whose logits, as
-    `latent_logits` and `latent_deviation` describe them, are above what k of E exceed on average. (The k-th largest logit
-    of a token is nearly constant where E is large.)
+    `latent_logits` and `latent_deviation` describe them, are above what k of E exceed on average. (The k-th largest
+    logit of a token is nearly constant where E is large.)
 
     To evict what is least expected closes, of the way from LFRU to Belady's hits, with a discount of 0: 29% on
     DeepSeek-V2-Lite (16 of 64 experts of each layer held) and 37% on Qwen3-30B-A3B (32 of 128); 0.5: 34% and 43%; 0.7:

@@ -176,8 +176,8 @@ def _least_worth_keeping(desk: Desk, episode: Episode, b: int, code: int) -> int
 def _last_in_turn(desk: Desk, episode: Episode, b: int, code: int) -> int:
     """Returns the victim of ``belady-bypass`` and ``latent``: of what can be evicted, the last in turn; -1 to bypass.
 
-    Let an event find a full pool, that is H, which it uses, and N; M are its misses. H stays (a hit is pinned); of N + M
-    as many items stay as N has, those that come first in turn: a miss is let in only if it will be among them,
+    An event finds a full pool, that is H, which it uses, and N; M are its misses. H stays (a hit is pinned); of N and
+    M as many items stay as N has, those that come first in turn: a miss is let in only if it will be among them,
     whatever misses follow it. With ``latent`` the items of most expected uses come first. With ``belady-bypass`` an
     item comes before another whose uses to come, compared one after the other, begin to differ with a later one. Then
     no evictions and bypasses have more hits, where items have one size, nothing is prefetched, all misses are loaded,
@@ -187,8 +187,8 @@ def _last_in_turn(desk: Desk, episode: Episode, b: int, code: int) -> int:
     - V(S + x) >= V(S + y) - 1: an event that uses y alone lets y in for x, and the pools are the same; one
       that uses x alone is a hit more, after which the pools differ in one item at most, and so do their hits.
     - V(S + x) >= V(S + y) where x comes before y: if an event uses x alone, that hit makes good for all that follows.
-      If it uses both, each pool has one hit and pins it. Should the other now keep x as well as y, so does this one, and
-      they are the same; else this one keeps x where the other keeps y, and x still comes before y.
+      If it uses both, each pool has one hit and pins it. Should the other now keep x as well as y, so does this one,
+      and they are the same; else this one keeps x where the other keeps y, and x still comes before y.
 
     So whatever set is kept, an item that comes first in place of another is as good. A pool that is not full gives its
     free places to the first misses: there is nothing to decide.

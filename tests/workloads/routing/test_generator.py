@@ -20,6 +20,7 @@ from hetgym.workloads.routing import (
     generate_trace,
     latent_deviation,
     latent_logits,
+    latent_uses,
     next_layer_recall,
     routing_law,
     summarise_trace,
@@ -209,6 +210,41 @@ def test_latent_state_gives_the_probability_of_a_choice(ahead: int) -> None:
     for low in (0.0, 0.2, 0.4, 0.6, 0.8):
         bin_ = (probability >= low) & (probability < low + 0.2)
         assert (chosen[bin_] == 1).mean() == pytest.approx(probability[bin_].mean(), abs=0.04)
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.6])
+def test_expected_uses_are_those_that_come(discount: float) -> None:
+    law = RoutingLaw(num_layers=2, num_experts=64, top_k=6, sigma_prompt=0.6, sigma_ar=0.8, rho=0.7, first_layer=0.5)
+    requests, tokens, ahead = 20, 100, 30
+    trace = generate_trace(law, requests=requests, prompt_tokens=tokens, output_tokens=0, seed=3)
+    experts = trace.experts.reshape(requests, tokens, 2, 6)
+    used = (experts[..., None] == np.arange(64)).any(axis=3)
+    weights = (1 - discount) * discount ** np.arange(ahead)
+    share = sum(weights[i] * used[:, i + 1 : tokens - ahead + i + 1] for i in range(ahead))
+    expected = np.stack([latent_uses(law, 3, request, tokens, discount=discount) for request in range(requests)])
+    assert expected.dtype == np.float32
+    expected = expected[:, : tokens - ahead]
+    assert expected.sum(axis=3).mean() == pytest.approx(6, rel=0.05)
+    for layer in range(2):
+        for low in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4):
+            bin_ = (expected[:, :, layer] >= low) & (expected[:, :, layer] < low + 0.1)
+            if bin_.sum() > 300:
+                assert share[:, :, layer][bin_].mean() == pytest.approx(expected[:, :, layer][bin_].mean(), abs=0.05)
+
+
+def test_expected_uses_of_some_layers() -> None:
+    every = latent_uses(SMALL, 1, 2, 6)
+    assert every.shape == (6, 4, 9)
+    assert (latent_uses(SMALL, 1, 2, 6, layers=[3, 0]) == every[:, [3, 0]]).all()
+    assert (latent_uses(SMALL, 1, 2, 4) == every[:4]).all()
+    fresh = latent_uses(SMALL.model_copy(update={"sigma_prompt": 0.0, "sigma_ar": 0.0}), 1, 2, 6)
+    assert fresh == pytest.approx(3 / 9)
+
+
+@pytest.mark.parametrize("discount", [-0.1, 1.0, np.nan])
+def test_discounts_are_below_1(discount: float) -> None:
+    with pytest.raises(HetgymError, match=r"^latent_uses: discount must be at least 0 and below 1"):
+        latent_uses(SMALL, 0, 0, 1, discount=discount)
 
 
 def test_latent_logits_of_some_layers() -> None:

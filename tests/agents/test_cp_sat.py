@@ -199,7 +199,7 @@ def test_name() -> None:
     [
         ({"time_limit": 0}, "time_limit: must be positive"),
         ({"deterministic_limit": np.nan}, "deterministic_limit: must be positive"),
-        ({"workers": 0}, "workers: there must be at least one"),
+        ({"workers": 0}, "workers: there must be 1 to 10000"),
     ],
 )
 def test_bad_settings_are_refused(setting: dict[str, float], message: str) -> None:

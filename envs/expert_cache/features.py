@@ -6,6 +6,8 @@ model and machine.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from ...compilation import inner, rare
@@ -149,8 +151,28 @@ def _insert_by_count(episode: Episode, targets: np.ndarray, found: int, item: in
     return last + 1
 
 
+class _Scales(NamedTuple):
+    """What features are multiplied by: a division takes longer than the rest of a feature."""
+
+    step: float  # 1 / steps of the prompt
+    layer: float  # 1 / layers
+    size: float  # 1 / bytes of the pool's largest item
+    second: float  # 1 / unit
+
+
 @inner
-def _show_item(world: World, episode: Episode, b: int, row: int, item: int) -> None:
+def _scales(episode: Episode) -> Any:
+    status, law = episode.status[0], episode.law[0]
+    return _Scales(
+        1.0 / (status.prompt_step + 1.0),
+        1.0 / law.num_layers,
+        law.top_k / episode.pools[status.pool].reserve,
+        1.0 / status.unit,
+    )
+
+
+@inner
+def _show_item(world: World, episode: Episode, scales: _Scales, b: int, row: int, item: int) -> None:
     """Writes the features of an item."""
     status, law, place = episode.status[0], episode.law[0], episode.places[item]
     features = world.shown.candidates[b, row]
@@ -158,7 +180,7 @@ def _show_item(world: World, episode: Episode, b: int, row: int, item: int) -> N
     features[0] = np.float32(0.0)
     features[1] = _logarithm(age) if age >= 0 else np.float32(CLIP)
     features[2] = _logarithm(status.step - place.loaded) if place.loaded >= 0 else np.float32(CLIP)
-    features[3] = _clip(_count_of(episode, item) / (status.prompt_step + 1.0))
+    features[3] = _clip(_count_of(episode, item) * scales.step)
     features[4] = np.float32(_uses_within(place.history, age, 4) * 0.25)
     features[5] = np.float32(_uses_within(place.history, age, 16) * (1.0 / 16.0))
     features[6] = np.float32(_uses_within(place.history, age, 64) * (1.0 / 64.0))
@@ -166,11 +188,10 @@ def _show_item(world: World, episode: Episode, b: int, row: int, item: int) -> N
     here = episode.events[status.event].layer
     layer = item // law.num_experts if law.num_pools == 1 or status.kind == PREFETCH else status.pool
     ahead = layer - here if layer > here else layer - here + law.num_layers
-    features[8] = np.float32(ahead / law.num_layers)
+    features[8] = np.float32(ahead * scales.layer)
     features[9] = _predicted(world, episode, item, ahead)
-    size = size_of(episode, item, False)
-    features[10] = _clip(size * law.top_k / episode.pools[status.pool].reserve)
-    features[11] = _clip(seconds_to_load(episode, item, False) / status.unit)
+    features[10] = _clip(size_of(episode, item, False) * scales.size)
+    features[11] = _clip(seconds_to_load(episode, item, False) * scales.second)
     features[12] = np.float32(place.is_low)
     for column in range(13, _NUM_CANDIDATE_FEATURES):
         features[column] = np.float32(0.0)
@@ -199,14 +220,15 @@ def _blank(world: World, b: int, row: int) -> None:
 def _show_victims(world: World, episode: Episode, b: int) -> int:
     """Shows the incoming item as candidate 0, and the oldest items that can be evicted; returns the rows written."""
     status, window = episode.status[0], world.state.targets.shape[1]
-    _show_item(world, episode, b, 0, status.incoming)
+    scales = _scales(episode)
+    _show_item(world, episode, scales, b, 0, status.incoming)
     world.shown.candidates[b, 0, 12] = np.float32(status.is_low)
     rows = 1
     end = episode.law[0].num_items + status.pool
     item = episode.places[end].next
     while item != end and rows <= window:
         if is_evictable(episode, item):
-            _show_item(world, episode, b, rows, item)
+            _show_item(world, episode, scales, b, rows, item)
             rows += 1
         item = episode.places[item].next
     return rows
@@ -215,10 +237,10 @@ def _show_victims(world: World, episode: Episode, b: int) -> int:
 @rare
 def _show_targets(world: World, episode: Episode, b: int) -> int:
     """Shows what may be fetched early; returns the rows written."""
-    found = list_targets(world, episode, b)
+    found, scales = list_targets(world, episode, b), _scales(episode)
     _blank(world, b, 0)
     for position in range(found):
-        _show_item(world, episode, b, position + 1, world.state.targets[b, position])
+        _show_item(world, episode, scales, b, position + 1, world.state.targets[b, position])
     world.shown.action_mask[b, 0] = 1
     return found + 1
 
@@ -228,12 +250,12 @@ def _show_ways(world: World, episode: Episode, b: int) -> int:
     """Shows how a miss can be served; returns the rows written."""
     status, law = episode.status[0], episode.law[0]
     entry = episode.entries[status.entry]
-    costs = episode.kinds[episode.kind[entry.item]]
+    costs, scales = episode.kinds[episode.kind[entry.item]], _scales(episode)
     for way in range(len(WAYS)):
         _blank(world, b, way)
         if not is_way(episode, way):
             continue
-        _show_item(world, episode, b, way, entry.item)
+        _show_item(world, episode, scales, b, way, entry.item)
         features = world.shown.candidates[b, way]
         done, price = 0.0, 0.0
         if way == CPU:

@@ -31,7 +31,7 @@ VICTIMS = {
     "mrs": ("mrs", "Evicts the least recent router score (HybriMoE, arXiv:2504.05897)."),
     "static": ("hottest", "Keeps the experts that the whole trace uses most: a profile that knows the future."),
     "load-on-demand": ("nothing", "Evicts nothing: what finds no room is loaded whenever it is used, and not kept."),
-    "latent": ("latent", "Sees the state of generated routers, not their noise: the best that a cause can tell."),
+    "latent": ("latent", "A ceiling for causal rules: sees the state of generated routers, not their noise."),
     "belady": ("belady", "Evicts the expert that is used again last, without bypass; it knows the future."),
     "belady-bypass": ("belady-bypass", "The most hits that any evictions can have; it knows the future."),
 }

@@ -95,6 +95,22 @@ def test_bounds_of_generated_traces(overrides: dict[str, Any], part: float) -> N
     assert bound > part * min(stalls.values())
 
 
+@pytest.mark.parametrize("scenario", ["lora-adapters", "composition-sn40l", "composition-dgx-a100"])
+@pytest.mark.parametrize("decisions", [("evict",), ("evict", "prefetch")])
+def test_bounds_of_items_of_several_sizes(scenario: str, decisions: tuple[Any, ...]) -> None:
+    given = {"parameters": [7e9, 13e9], "size_shares": [0.6, 0.4]} if scenario.startswith("composition") else {}
+    simulator = load_scenario(scenario, decisions=decisions, requests=64, **given).simulator(1)
+    simulator.reset([0])
+    bound = simulator.stall_lower_bound(0)
+    assert len(simulator.items.kinds) > 1
+    assert bound > 0
+    for victim in ("recency", "lfru", "arc", "belady", "belady-bypass"):
+        for early in ("none", "pre-gated", "popular"):
+            simulator.reset([0])
+            CachePolicy("any", victim, early).replay(simulator)
+            assert is_at_most(bound, float(simulator.metrics(np.array([0]))["stall"][0]))
+
+
 def test_where_all_is_loaded_once_the_bound_is_the_stall() -> None:
     simulator = load_scenario("v2-lite", output_tokens=4, cache_fraction=1.0, prompt_tokens=1).simulator(1)
     simulator.reset([0])

@@ -33,7 +33,7 @@ VICTIMS = {
     "load-on-demand": ("nothing", "Evicts nothing: what finds no room is loaded whenever it is used, and not kept."),
     "latent": ("latent", "A ceiling for causal rules: sees the state of generated routers, not their noise."),
     "belady": ("belady", "Evicts the expert that is used again last, without bypass; it knows the future."),
-    "belady-bypass": ("belady-bypass", "The most hits that any evictions can have; it knows the future."),
+    "belady-bypass": ("belady-bypass", "The most hits that evictions of equal sizes can have; it knows the future."),
 }
 """Rules for victims, by name: the rule's own name, and what it does. Nothing is fetched early, misses are loaded."""
 

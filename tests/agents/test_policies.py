@@ -76,7 +76,7 @@ def test_module_and_callable_name_a_policy() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("hefty", r"unknown policy 'hefty'.*heft, .*random, best-of-K:NAME, ppo:PATH, module:callable"),
+        ("hefty", r"unknown policy 'hefty'.*heft, .*random, best-of-K:NAME, .*ppo:PATH, module:callable"),
         ("no_such_module:Policy", r"No module named 'no_such_module'.*module:callable"),
         ("their_policies:Missing", r"has no attribute 'Missing'"),
         (":First", r"policy ':First'"),

@@ -82,7 +82,10 @@ class ExpertCacheEnv(SingleEnv):
 
 
 class ExpertCacheVectorEnv(BatchedEnv):
-    """`ExpertCacheEnv`, many at once; takes ``num_envs`` besides, and ``copy`` is false by default."""
+    """`ExpertCacheEnv`, many at once; takes ``num_envs`` besides, and ``copy`` is false by default.
+
+    Of each timeline the last 1,024 intervals are remembered.
+    """
 
     def __init__(self, scenario: str | Path | Scenario = "tiny-moe", **arguments: Any) -> None:
         """Prepares the environments; the arguments are those of `ExpertCacheEnv`, and ``num_envs``."""

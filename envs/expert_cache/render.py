@@ -94,10 +94,12 @@ def _draw_residents(axes: Axes, table: pd.DataFrame, shown: pd.DataFrame) -> Non
         times.append(time)
         taken.append(taken[-1] + size)
     axes.step(times, np.array(taken), where="post", color="#333333", linewidth=1.0)
-    axes.set_ylabel("bytes held")
+    is_whole = not len(table) or table["event"].iloc[0] == 0
+    axes.set_ylabel("bytes held" if is_whole else "bytes held,\nchange")
     axes.yaxis.set_major_formatter(EngFormatter(unit="B"))
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.set_ylim(bottom=0)
+    if is_whole:
+        axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     if len(shown):
         axes.set_xlim(float(shown["begin"].min()), float(shown["end"].max()))

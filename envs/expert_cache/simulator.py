@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-LOG_ROOM = 1 << 20
-"""Intervals that are remembered, in all episodes together; the oldest are forgotten first."""
+LOG_ROOM, LOG_ROOM_OF_MANY = 1 << 20, 1 << 10
+"""Intervals that are remembered of a single episode, and of each of several side by side: so many are enough for a
+picture, and stay in the processor's cache. The oldest are forgotten first."""
 
 
 class RoutingSource(Protocol):
@@ -93,7 +94,7 @@ class ExpertCacheSimulator(Simulator):
         self._all_rows = np.arange(num_envs)
         self._law = rules.law(items, source.top_k)
         self.logs = True
-        self.state = State.empty(num_envs, items, rules, source.top_k, max(LOG_ROOM // num_envs, 1))
+        self.state = State.empty(num_envs, items, rules, source.top_k, LOG_ROOM if num_envs == 1 else LOG_ROOM_OF_MANY)
         self._views = [View.of(buffer) for buffer in self.buffers]
         self._make_room(0, 0, (0, 0))
 
@@ -274,7 +275,7 @@ class ExpertCacheSimulator(Simulator):
             }
 
     def episode(self, row: int) -> pd.DataFrame:
-        """Returns the timeline so far, one row an interval; `timeline` says what there is."""
+        """Returns the timeline so far, or its last intervals, one row each; `timeline` says what there is."""
         import pandas as pd
 
         log, length = self.state.log[row], int(self.state.status["log_length"][row])

@@ -108,8 +108,10 @@ def _note_chunks(episode: Episode, begin: float, chunks: int) -> None:
 
 @inner
 def _arrive(episode: Episode, item: int) -> None:
-    pool = episode.pools[pool_of(episode, item)]
+    pool, status = episode.pools[pool_of(episode, item)], episode.status[0]
     episode.places[item].state = RESIDENT
+    if episode.places[item].wave == status.wave:
+        status.num_pinned += 1
     pool.in_flight -= size_of(episode, item, False)
     pool.num_resident += 1
 

@@ -411,7 +411,11 @@ def commit_prefetch(episode: Episode) -> None:
         settle(episode, status.now)
         take_place(episode, status.incoming, False)
         prefetch(episode, status.incoming)
-        episode.places[status.incoming].is_unused_prefetch = True
+        place = episode.places[status.incoming]
+        place.is_unused_prefetch = True
+        if place.event == status.event:
+            # It was served elsewhere in this event, and is pinned like all its members.
+            place.wave = status.wave
         status.prefetches += 1
         status.stage = CHOOSE_PREFETCH
     else:

@@ -229,7 +229,8 @@ class _Model:
         self.times = times
         self._instance = instance
         least = bound * (1 - _ROUNDING) / times.unit
-        makespan = self.cp.new_int_var(math.ceil(least) if times.exact else math.floor(least), times.horizon, "")
+        shortest = math.ceil(least) if times.exact else math.floor(least)
+        self._makespan = self.cp.new_int_var(shortest, times.horizon, "")
         self._start = [self.cp.new_int_var(release, times.horizon, "") for release in times.release.tolist()]
         self._end = [self.cp.new_int_var(release, times.horizon, "") for release in times.release.tolist()]
         self._on = [self._choose_device(task) for task in range(instance.graph.num_tasks)]
@@ -238,8 +239,8 @@ class _Model:
         for edge in range(instance.graph.num_edges):
             self._wait_for_data(edge)
         for end in self._end:
-            self.cp.add(end <= makespan)
-        self.cp.minimize(makespan)
+            self.cp.add(end <= self._makespan)
+        self.cp.minimize(self._makespan)
 
     def _choose_device(self, task: int) -> dict[int, cp_model.IntVar]:
         """Returns a variable for each device that can run a task: whether it does."""
@@ -274,11 +275,36 @@ class _Model:
                     self.cp.add(start >= end + delay).only_enforce_if(condition)
 
     def hint(self, schedule: Schedule) -> None:
-        """Shows the solver a schedule to begin with."""
-        for task, start in enumerate((schedule.start // self.times.unit).astype(np.int64).tolist()):
-            self.cp.add_hint(self._start[task], start)
-            for device, on in self._on[task].items():
-                self.cp.add_hint(on, schedule.device[task] == device)
+        """Shows the solver a schedule to begin with, whole: it is then its first solution.
+
+        Args:
+            schedule: Its sequence is in the order of its starts.
+        """
+        start = self._earliest(schedule)
+        end = start + self._duration_on(schedule.device)
+        self.cp.add_hint(self._makespan, end.max(initial=0))
+        for task, on in enumerate(self._on):
+            self.cp.add_hint(self._start[task], start[task])
+            self.cp.add_hint(self._end[task], end[task])
+            for device, runs in on.items():
+                self.cp.add_hint(runs, schedule.device[task] == device)
+
+    def _earliest(self, schedule: Schedule) -> IntArray:
+        """Returns when each task starts if all do as soon as they can, int64 (T,), units."""
+        graph, times, device = self._instance.graph, self.times, schedule.device
+        duration, start, free = self._duration_on(device), times.release.copy(), np.zeros_like(times.duration[0])
+        for task in schedule.sequence:
+            inputs = np.flatnonzero(graph.edges[1] == task)
+            sender = graph.edges[0, inputs]
+            arrival = start[sender] + duration[sender] + times.transfer[inputs, device[sender], device[task]]
+            start[task] = max(start[task], free[device[task]], arrival.max(initial=0))
+            free[device[task]] = start[task] + duration[task]
+        return start
+
+    def _duration_on(self, device: IntArray) -> IntArray:
+        """Returns the durations on given devices, int64 (T,), units."""
+        duration: IntArray = self.times.duration[np.arange(device.size), device]
+        return duration
 
     def schedule(self, solver: cp_model.CpSolver, sequence: IntArray) -> Schedule:
         """Returns what was found, with the instance's own times.
@@ -290,5 +316,5 @@ class _Model:
         start = np.array([solver.value(start) for start in self._start])
         chosen = [next(device for device in on if solver.boolean_value(on[device])) for on in self._on]
         device = np.array(chosen, dtype=np.int64)
-        order = _by_start(start, start + self.times.duration[np.arange(device.size), device], sequence)
+        order = _by_start(start, start + self._duration_on(device), sequence)
         return decide_again(Instances.holding(self._instance), order, device, insertion=False)

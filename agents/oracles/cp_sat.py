@@ -129,7 +129,9 @@ class CpSat(Planner):
         schedules = [hinted]
         if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             schedules.append(model.schedule(solver, hinted.sequence))
-            bound = max(bound, solver.best_objective_bound * model.times.unit)
+            # OR-Tools 9.15 can take a solution with idle time for one that cannot start earlier.
+            proven = min(solver.best_objective_bound, *(model.makespan(schedule) for schedule in schedules))
+            bound = max(bound, proven * model.times.unit)
         elif status != cp_model.UNKNOWN:
             raise HetgymError(
                 f"policy 'cp-sat': task graph {instance.graph.name!r}: OR-Tools {ortools.__version__} says "
@@ -280,8 +282,7 @@ class _Model:
         Args:
             schedule: Its sequence is in the order of its starts.
         """
-        start = self._earliest(schedule)
-        end = start + self._duration_on(schedule.device)
+        start, end = self._earliest(schedule)
         self.cp.add_hint(self._makespan, end.max(initial=0))
         for task, on in enumerate(self._on):
             self.cp.add_hint(self._start[task], start[task])
@@ -289,22 +290,27 @@ class _Model:
             for device, runs in on.items():
                 self.cp.add_hint(runs, schedule.device[task] == device)
 
-    def _earliest(self, schedule: Schedule) -> IntArray:
-        """Returns when each task starts if all do as soon as they can, int64 (T,), units."""
+    def makespan(self, schedule: Schedule) -> int:
+        """Returns the makespan of a schedule if all times are as they are in the model, units.
+
+        Args:
+            schedule: Its sequence is in the order of its starts.
+        """
+        _, end = self._earliest(schedule)
+        return int(end.max(initial=0))
+
+    def _earliest(self, schedule: Schedule) -> tuple[IntArray, IntArray]:
+        """Returns when each task starts and ends if all start as soon as they can, int64 (T,) each, units."""
         graph, times, device = self._instance.graph, self.times, schedule.device
-        duration, start, free = self._duration_on(device), times.release.copy(), np.zeros_like(times.duration[0])
+        duration = times.duration[np.arange(device.size), device]
+        start, free = times.release.copy(), np.zeros_like(times.duration[0])
         for task in schedule.sequence:
             inputs = np.flatnonzero(graph.edges[1] == task)
             sender = graph.edges[0, inputs]
             arrival = start[sender] + duration[sender] + times.transfer[inputs, device[sender], device[task]]
             start[task] = max(start[task], free[device[task]], arrival.max(initial=0))
             free[device[task]] = start[task] + duration[task]
-        return start
-
-    def _duration_on(self, device: IntArray) -> IntArray:
-        """Returns the durations on given devices, int64 (T,), units."""
-        duration: IntArray = self.times.duration[np.arange(device.size), device]
-        return duration
+        return start, start + duration
 
     def schedule(self, solver: cp_model.CpSolver, sequence: IntArray) -> Schedule:
         """Returns what was found, with the instance's own times.
@@ -316,5 +322,6 @@ class _Model:
         start = np.array([solver.value(start) for start in self._start])
         chosen = [next(device for device in on if solver.boolean_value(on[device])) for on in self._on]
         device = np.array(chosen, dtype=np.int64)
-        order = _by_start(start, start + self._duration_on(device), sequence)
+        duration = self.times.duration[np.arange(device.size), device]
+        order = _by_start(start, start + duration, sequence)
         return decide_again(Instances.holding(self._instance), order, device, insertion=False)

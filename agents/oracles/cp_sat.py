@@ -129,7 +129,9 @@ class CpSat(Planner):
         schedules = [hinted]
         if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             schedules.append(model.schedule(solver, hinted.sequence))
-            bound = max(bound, solver.best_objective_bound * model.times.unit)
+            # OR-Tools 9.15 can take a solution with idle time for one that cannot start earlier.
+            proven = min(solver.best_objective_bound, *(model.makespan(schedule) for schedule in schedules))
+            bound = max(bound, proven * model.times.unit)
         elif status != cp_model.UNKNOWN:
             raise HetgymError(
                 f"policy 'cp-sat': task graph {instance.graph.name!r}: OR-Tools {metadata.version('ortools')} says "
@@ -229,7 +231,8 @@ class _Model:
         self.times = times
         self._instance = instance
         least = bound * (1 - _ROUNDING) / times.unit
-        makespan = self.cp.new_int_var(math.ceil(least) if times.exact else math.floor(least), times.horizon, "")
+        shortest = math.ceil(least) if times.exact else math.floor(least)
+        self._makespan = self.cp.new_int_var(shortest, times.horizon, "")
         self._start = [self.cp.new_int_var(release, times.horizon, "") for release in times.release.tolist()]
         self._end = [self.cp.new_int_var(release, times.horizon, "") for release in times.release.tolist()]
         self._on = [self._choose_device(task) for task in range(instance.graph.num_tasks)]
@@ -238,8 +241,8 @@ class _Model:
         for edge in range(instance.graph.num_edges):
             self._wait_for_data(edge)
         for end in self._end:
-            self.cp.add(end <= makespan)
-        self.cp.minimize(makespan)
+            self.cp.add(end <= self._makespan)
+        self.cp.minimize(self._makespan)
 
     def _choose_device(self, task: int) -> dict[int, cp_model.IntVar]:
         """Returns a variable for each device that can run a task: whether it does."""
@@ -274,11 +277,40 @@ class _Model:
                     self.cp.add(start >= end + delay).only_enforce_if(condition)
 
     def hint(self, schedule: Schedule) -> None:
-        """Shows the solver a schedule to begin with."""
-        for task, start in enumerate((schedule.start // self.times.unit).astype(np.int64).tolist()):
-            self.cp.add_hint(self._start[task], start)
-            for device, on in self._on[task].items():
-                self.cp.add_hint(on, schedule.device[task] == device)
+        """Shows the solver a schedule to begin with, whole: it is then its first solution.
+
+        Args:
+            schedule: Its sequence is in the order of its starts.
+        """
+        start, end = self._earliest(schedule)
+        self.cp.add_hint(self._makespan, end.max(initial=0))
+        for task, on in enumerate(self._on):
+            self.cp.add_hint(self._start[task], start[task])
+            self.cp.add_hint(self._end[task], end[task])
+            for device, runs in on.items():
+                self.cp.add_hint(runs, schedule.device[task] == device)
+
+    def makespan(self, schedule: Schedule) -> int:
+        """Returns the makespan of a schedule if all times are as they are in the model, units.
+
+        Args:
+            schedule: Its sequence is in the order of its starts.
+        """
+        _, end = self._earliest(schedule)
+        return int(end.max(initial=0))
+
+    def _earliest(self, schedule: Schedule) -> tuple[IntArray, IntArray]:
+        """Returns when each task starts and ends if all start as soon as they can, int64 (T,) each, units."""
+        graph, times, device = self._instance.graph, self.times, schedule.device
+        duration = times.duration[np.arange(device.size), device]
+        start, free = times.release.copy(), np.zeros_like(times.duration[0])
+        for task in schedule.sequence:
+            inputs = np.flatnonzero(graph.edges[1] == task)
+            sender = graph.edges[0, inputs]
+            arrival = start[sender] + duration[sender] + times.transfer[inputs, device[sender], device[task]]
+            start[task] = max(start[task], free[device[task]], arrival.max(initial=0))
+            free[device[task]] = start[task] + duration[task]
+        return start, start + duration
 
     def schedule(self, solver: cp_model.CpSolver, sequence: IntArray) -> Schedule:
         """Returns what was found, with the instance's own times.
@@ -290,5 +322,6 @@ class _Model:
         start = np.array([solver.value(start) for start in self._start])
         chosen = [next(device for device in on if solver.boolean_value(on[device])) for on in self._on]
         device = np.array(chosen, dtype=np.int64)
-        order = _by_start(start, start + self.times.duration[np.arange(device.size), device], sequence)
+        duration = self.times.duration[np.arange(device.size), device]
+        order = _by_start(start, start + duration, sequence)
         return decide_again(Instances.holding(self._instance), order, device, insertion=False)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .agents import describe_policies, make_policy
+from .cli_front import run_front
 from .cli_output import print_suite, print_sweep, progress, write_csv
 from .cli_trace import TraceCommand
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
@@ -84,12 +85,12 @@ class EvaluateCommand:
     """One of the family's rewards; its first by default."""
     metric: str | None = None
     """What is compared; by default what the scenario's family is about, such as the makespan. With --sweep several,
-    comma-separated, the first of which is printed."""
+    comma-separated, the first of which is printed; with --front the objectives, all by default."""
     reference: str | None = None
     """The policy to compare with; by default the family's usual one if it is played, such as heft, else the first."""
     csv: Path | None = None
-    """Write one row for each policy and episode here (of each cell of --sweep), or for each iteration of
-    --adversarial."""
+    """Write one row for each policy and episode here (of each cell of --sweep, of each point of --front), or for each
+    iteration of --adversarial."""
     json: bool = False
     """Print the comparison as JSON."""
     adversarial: tuple[str, str] | None = None
@@ -110,7 +111,18 @@ class EvaluateCommand:
     --episodes, --seed, --csv (one row for each comparison) and --json."""
     plot: Path | None = None
     """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
-    each value of the others."""
+    each value of the others; or of --front, a panel for each pair of objectives."""
+    front: bool = False
+    """Compare fronts in the objectives of --metric. Policies that are conditioned on the weights of objectives play
+    once for each weight vector, all others once."""
+    weights: int | None = None
+    """Equally spaced weight vectors of --front: by default 11 for two objectives and 21 for three, which can also have
+    3, 6, 10, 15, 28, ..."""
+    reference_point: str | None = None
+    """Of the hypervolume in --front: returns (minus the costs), one for each objective, comma-separated; by default a
+    tenth of the spread below the worst that was played."""
+    family: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Policies that --front compares as one, as NAME=A,B,C; several times for several families."""
 
     @property
     def num_episodes(self) -> int:
@@ -192,12 +204,15 @@ def _evaluate(command: EvaluateCommand) -> None:
         return
     scenario = load_scenario(command.scenario).override(**parse_changes(command.set))
     for option, needed, why in (
-        ("output", "adversarial", "which finds what is written"),
-        ("plot", "sweep", "which is what is drawn"),
+        ("output", ("adversarial",), "which finds what is written"),
+        ("plot", ("sweep", "front"), "which are what is drawn"),
+        *((option, ("front",), "which has several objectives") for option in ("weights", "reference_point", "family")),
     ):
-        if getattr(command, option) and not getattr(command, needed):
-            raise HetgymError(f"{option}: is for --{needed}, {why}")
-    if command.sweep:
+        if getattr(command, option) and not any(getattr(command, other) for other in needed):
+            raise HetgymError(f"{option}: is for {' and '.join(f'--{other}' for other in needed)}, {why}")
+    if command.front:
+        _front(command, scenario)
+    elif command.sweep:
         _sweep(command, scenario)
     elif command.adversarial:
         _search(command, scenario, *command.adversarial)
@@ -208,11 +223,21 @@ def _evaluate(command: EvaluateCommand) -> None:
 SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json")
 """Options that go with --suite."""
 
+FRONT_TAKES = (
+    *("front", "weights", "reference_point", "family", "scenario", "policies", "set", "episodes", "seed", "metric"),
+    *("reference", "csv", "json", "plot"),
+)
+"""Options that go with --front."""
+
+
+def _refuse_others(command: EvaluateCommand, taken: tuple[str, ...], why: str) -> None:
+    for option in fields(command):
+        if option.name not in taken and getattr(command, option.name) != option.default:
+            raise HetgymError(f"{option.name}: is not for {why}")
+
 
 def _suite(command: EvaluateCommand, name: str) -> None:
-    for option in fields(command):
-        if option.name not in SUITE_TAKES and getattr(command, option.name) != option.default:
-            raise HetgymError(f"{option.name}: is not for --suite, whose rows say what is played")
+    _refuse_others(command, SUITE_TAKES, "--suite, whose rows say what is played")
     suite = load_suite(name)
     episodes = suite.episodes if command.episodes is None else command.episodes
     with progress("evaluating", 0) as (bar, task):
@@ -308,6 +333,26 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
             f"{command.scenario}: {metrics[0]}, {command.num_episodes} episodes from seed {command.seed} in each cell"
         )
         print_sweep(summary[summary["metric"] == metrics[0]], title)
+
+
+def _front(command: EvaluateCommand, scenario: Scenario) -> None:
+    _refuse_others(command, FRONT_TAKES, "--front, which compares policies for several objectives")
+    run_front(
+        scenario,
+        command.scenario,
+        parse_changes(command.set),
+        _policies(command, scenario) if command.policies or not command.family else [],
+        command.family,
+        objectives=command.metric,
+        weights=command.weights,
+        reference_point=command.reference_point,
+        reference=command.reference,
+        episodes=command.num_episodes,
+        seed=command.seed,
+        csv=command.csv,
+        plot=command.plot,
+        as_json=command.json,
+    )
 
 
 def _settings(command: EvaluateCommand) -> dict[str, list[Any]]:

@@ -97,7 +97,7 @@ def print_suite(table: pd.DataFrame, title: str) -> None:
         shown_table.add_row(
             *(Text(row[name]) for name in ("paper", "setting", "policy", "against", "metric")),
             "" if math.isnan(row["ratio"]) else f"{row['ratio']:.2f}x",
-            "" if math.isnan(row["low"]) else f"{row['low']:.2f} - {row['high']:.2f}",
+            _interval(row["low"], row["high"], ".2f"),
             "" if math.isnan(row["figure"]) else f"{row['figure']:g}x",
             str(notes.index(row["note"]) + 1) if row["note"] else "",
         )
@@ -105,6 +105,52 @@ def print_suite(table: pd.DataFrame, title: str) -> None:
     console.print("ours: how many times better the policy's mean is than that of the one it is played against")
     for number, note in enumerate(notes, 1):
         console.print(Text(f"{number}: {note}"))
+
+
+def print_front(summary: pd.DataFrame, title: str, reference: str, reference_point: str) -> None:
+    """Prints one row a policy or family, and what is to be known of them below.
+
+    Args:
+        summary: What `summarise_front` returned.
+        title: Of the table.
+        reference: The policy whose hypervolume others are compared with.
+        reference_point: Of the hypervolume.
+    """
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=UNLIMITED)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("policy", overflow="fold")
+    for name in ("front", "hyper-\nvolume", "95% interval", "ratio", "95% interval", "utility", "covers"):
+        is_interval = "interval" in name
+        # In 80 columns, intervals are two lines.
+        table.add_column(name, justify="right", no_wrap=not is_interval, min_width=8 if is_interval else None)
+    causal = summary.loc[~summary["clairvoyant"], "hypervolume"]
+    for row in summary.to_dict("records"):
+        best = not row["clairvoyant"] and row["hypervolume"] == causal.max()
+        table.add_row(
+            Text(row["policy"] + "*" * row["clairvoyant"]),
+            f"{row['cardinality']}/{row['points']}",
+            Text(f"{row['hypervolume']:.5g}", style="bold" if best else ""),
+            _interval(row["hypervolume_low"], row["hypervolume_high"], ".5g"),
+            "" if math.isnan(row["ratio"]) else f"{row['ratio']:.3f}",
+            _interval(row["low"], row["high"], ".3f"),
+            f"{row['expected_utility']:.5g}",
+            "" if math.isnan(row["coverage"]) else f"{row['coverage']:.0%}",
+        )
+    console.print(table)
+    console.print(Text(f"reference point of the hypervolume, in returns (minus costs): {reference_point}"))
+    for row in summary[summary["outside"] > 0].to_dict("records"):
+        beyond = f"{row['policy']}: {row['outside']} of {row['points']} points"
+        console.print(Text(f"{beyond} are below the reference point, and add nothing"))
+    console.print("front: points that no other of its own dominates, of those played")
+    console.print(Text(f"ratio: to the hypervolume of {reference}; utility: of the best points, mean over all weights"))
+    oracles = "; * reads the future" if summary["clairvoyant"].any() else ""
+    console.print(f"covers: the share of the others' fronts that it equals or dominates{oracles}")
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    return "" if math.isnan(low) else f"{low:{form}} - {high:{form}}"
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from platformdirs import user_cache_path
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_KERNEL_FOLDERS = ("workloads", "envs", "agents")
+_KERNEL_FOLDERS = ("hardware_models", "workloads", "envs", "agents")
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import combinations, cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from ..envs import Scenario
 from ..errors import HetgymError
+from .fronts import non_dominated
+from .multi_objective import ERROR, RETURN, objectives_of
 from .summary import FloatArray, more_is_better
 from .sweep import shown, swept
 
@@ -219,6 +221,61 @@ def _unevenness(values: FloatArray) -> float:
     """Returns the coefficient of variation of the gaps between ascending numbers; 0 where there is one gap."""
     gaps = np.diff(values)
     return float(gaps.std() / gaps.mean()) if len(gaps) > 1 else 0.0
+
+
+def front_figure(points: pd.DataFrame, scenario: Scenario | None = None) -> Figure:
+    """Returns the mean costs of policies, less of which is better, with one standard error.
+
+    There is a panel for each pair of objectives. A line goes along what the points of a policy or family dominate in
+    these two; those that are not on its front in all objectives are hollow.
+
+    Args:
+        points: What `front_points` returned.
+        scenario: What was played, for the title.
+
+    Raises:
+        HetgymError: If the points have no objectives.
+    """
+    pairs = list(combinations(objectives_of(points), 2))
+    styles = _styles(points)
+    width, height = (4.6, 3.8) if len(pairs) == 1 else (3.6, 3.2)
+    size = 2.8 + width * len(pairs), max(height, 0.5 + 0.22 * len(styles))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(pairs), squeeze=False)[0]
+    for axes, (x, y) in zip(panels, pairs, strict=True):
+        for policy, style in styles.items():
+            _draw_front(axes, points[points["policy"] == policy], (x, y), style)
+        axes.set_xlabel(f"{x} cost (less is better)")
+        axes.set_ylabel(f"{y} cost (less is better)")
+        for scale, name in ((axes.set_xscale, x), (axes.set_yscale, y)):
+            costs = -points[RETURN + name]
+            if 0 < LOGARITHMIC_FROM * costs.min() < costs.max():
+                scale("log")
+        axes.grid(color="0.92", linewidth=0.8)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    if scenario:
+        figure.suptitle(scenario.name, x=0.01, ha="left")
+    return figure
+
+
+def _draw_front(axes: Axes, own: pd.DataFrame, pair: tuple[str, str], style: dict[str, Any]) -> None:
+    """Draws one policy's points in two objectives."""
+    costs = -own[[RETURN + name for name in pair]].to_numpy(dtype=float)
+    errors = own[[ERROR + name for name in pair]].to_numpy(dtype=float)
+    front = costs[non_dominated(-costs)]
+    front = front[np.argsort(front[:, 0])]
+    colour, marker = style["color"], style["marker"]
+    line = style.get("linestyle", "-") if len(own) > 1 else "none"
+    (x, y), (x_error, y_error) = costs.T, errors.T
+    axes.errorbar(x, y, y_error, x_error, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
+    axes.plot([], [], markersize=5, linewidth=1.3, **style | {"linestyle": line})
+    axes.step(*front.T, where="post", color=colour, linestyle=line, linewidth=1.3)
+    on_front = own["on_front"].to_numpy(dtype=bool)
+    for drawn, face in ((on_front, colour), (~on_front, "none")):
+        axes.plot(*costs[drawn].T, linestyle="none", marker=marker, markersize=5, color=colour, markerfacecolor=face)
 
 
 def check_figure_path(path: Path) -> None:

@@ -58,8 +58,8 @@ def summarise(
     policies, values = _by_episode(table, metric)
     reference = find_reference(policies, reference, setting)
     base = values[:, [policies.index(reference)]]
-    means = _resampled_means(values, seed)
-    ratios = _ratio(means, means[:, [policies.index(reference)]])
+    means = resampled_means(values, seed)
+    ratios = ratio_to(means, means[:, [policies.index(reference)]])
     # Sums in another order may differ in the last bits.
     ties = np.isclose(values, base, rtol=1e-9, atol=0.0)
     better = values > base if more_is_better(metric, setting) else values < base
@@ -72,7 +72,7 @@ def summarise(
             "mean": mean,
             "mean_low": mean_low,
             "mean_high": mean_high,
-            "ratio": _ratio(mean, base.mean()),
+            "ratio": ratio_to(mean, base.mean()),
             "low": low,
             "high": high,
             "wins": (better & ~ties).mean(axis=0),
@@ -109,7 +109,7 @@ def gap_closed(
         if name not in policies:
             raise HetgymError(f"{role}: {name!r} was not played; choose one of {', '.join(policies)}")
     ends = policies.index(reference), policies.index(oracle)
-    mean, means = values.mean(axis=0), _resampled_means(values, seed)
+    mean, means = values.mean(axis=0), resampled_means(values, seed)
     low, high = np.quantile(_way(means, *ends), QUANTILES, axis=0)
     return pd.DataFrame({"policy": policies, "gap_closed": _way(mean, *ends), "low": low, "high": high})
 
@@ -168,7 +168,7 @@ def find_reference(policies: Sequence[str], reference: str | None, scenario: Sce
     return reference
 
 
-def _resampled_means(values: FloatArray, seed: int) -> FloatArray:
+def resampled_means(values: FloatArray, seed: int) -> FloatArray:
     """Returns the means of columns over rows that are drawn with replacement, float64 (`RESAMPLES`, N).
 
     Args:
@@ -188,7 +188,7 @@ def _resampled_means(values: FloatArray, seed: int) -> FloatArray:
     return means
 
 
-def _ratio(means: FloatArray, base: FloatArray) -> FloatArray:
+def ratio_to(means: FloatArray, base: FloatArray) -> FloatArray:
     """Returns means over those of the reference; NaN where these are not above 0."""
     ratio = np.full(means.shape, np.nan)
     np.divide(means, base, where=base > 0, out=ratio)

@@ -12,6 +12,20 @@ from .costs import (
 )
 from .hierarchy import MemoryHierarchy, memory_hierarchy
 from .platform import Device, Link, Memory, OperatingPoint, Platform, list_platforms, load_platform
+from .radio import (
+    db_to_linear,
+    dbm_to_watts,
+    free_space_path_loss,
+    line_of_sight_probability,
+    linear_to_db,
+    log_distance_path_loss,
+    macro_path_loss,
+    noise_density,
+    shannon_rate,
+    small_cell_path_loss,
+    transmit_energy,
+    uav_path_loss,
+)
 
 __all__ = [
     "Device",
@@ -22,13 +36,25 @@ __all__ = [
     "Platform",
     "busy_idle_energy",
     "cycle_energy",
+    "db_to_linear",
+    "dbm_to_watts",
     "dynamic_power",
+    "free_space_path_loss",
+    "line_of_sight_probability",
+    "linear_to_db",
     "list_platforms",
     "load_platform",
+    "log_distance_path_loss",
+    "macro_path_loss",
     "measured_time",
     "memory_hierarchy",
+    "noise_density",
     "operation_time",
     "roofline_time",
+    "shannon_rate",
+    "small_cell_path_loss",
     "static_dynamic_energy",
     "transfer_time",
+    "transmit_energy",
+    "uav_path_loss",
 ]

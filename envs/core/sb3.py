@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
@@ -37,8 +36,8 @@ class SB3VecEnv(VecEnv):
         self.render_mode = "rgb_array"
         self._presentation = Presentation(simulator, observation)
         self._seed_known = False
-        self._actions: NDArray[np.int64] = np.zeros(simulator.num_envs, np.int64)
-        super().__init__(simulator.num_envs, self._presentation.single_space, spaces.Discrete(simulator.num_candidates))
+        self._actions: NDArray[Any] = np.zeros(simulator.num_envs, np.int64)
+        super().__init__(simulator.num_envs, self._presentation.single_space, simulator.single_action_space)
 
     def reset(self) -> VecEnvObs:
         """Begins an episode in every environment: episode 0 of the seeds of `seed`, or the next.

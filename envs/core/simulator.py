@@ -121,7 +121,8 @@ class Simulator(ABC):
         num_envs: Episodes side by side, B.
         single_observation_space: Space of one episode's observation.
         schema: What the columns of the observation mean.
-        num_candidates: A, the number of actions an agent has.
+        num_candidates: A, the number of candidates that an agent sees.
+        single_action_space: Of one episode: one of the candidates, but where a family's face is continuous.
         seeds: int64 (B,), seed of each environment.
         episodes: int64 (B,), number of the episode that each environment plays, from 0.
         outcome: (B,) of `OUTCOME`, what the last step gave.
@@ -131,11 +132,19 @@ class Simulator(ABC):
     schema: ObservationSchema
     observes: bool = True
 
-    def __init__(self, num_envs: int, single_observation_space: spaces.Dict, num_candidates: int) -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        single_observation_space: spaces.Dict,
+        num_candidates: int,
+        single_action_space: spaces.Discrete | spaces.Box | None = None,
+    ) -> None:
         """Makes room for B episodes; `reset` begins them."""
         self.num_envs = num_envs
         self.single_observation_space = single_observation_space
         self.num_candidates = num_candidates
+        self.single_action_space = single_action_space or spaces.Discrete(num_candidates)
+        self._action_shape = (num_envs, *(self.single_action_space.shape or ()))
         self.seeds = np.zeros(num_envs, np.int64)
         self.episodes = np.zeros(num_envs, np.int64)
         self.outcome = np.zeros(num_envs, OUTCOME)
@@ -198,32 +207,42 @@ class Simulator(ABC):
         self.episodes[rows] += 1
         self._begin(rows, None)
 
-    def step(self, actions: NDArray[np.int64]) -> int:
+    def step(self, actions: NDArray[Any]) -> int:
         """Takes one decision in every environment whose episode goes on.
 
         Returns how many episodes have ended or were asked for what is not allowed.
 
         Args:
-            actions: int64 (B,), candidates, or what the family's ``name_action`` returned.
+            actions: int64 (B,), candidates, or what the family's ``name_action`` returned; in a continuous face
+                float (B, ...), clipped to its Box.
 
         Raises:
-            HetgymError: If there are not as many integers as environments, or no episode has begun.
+            HetgymError: If there are not as many integers (finite numbers) as environments, or no episode has begun.
         """
-        if not (isinstance(actions, np.ndarray) and actions.dtype is _INT64 and actions.shape == (self.num_envs,)):
+        if not (isinstance(actions, np.ndarray) and actions.dtype is _INT64 and actions.shape == self._action_shape):
             actions = self._checked(actions)
         if not self._begun:
             raise HetgymError("step: no episode has begun; call reset first")
         self._current = 1 - self._current
         return self._advance(actions)
 
-    def _checked(self, actions: Any) -> NDArray[np.int64]:
+    def _checked(self, actions: Any) -> NDArray[Any]:
         actions = np.asarray(actions)
-        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
+        if isinstance(self.single_action_space, spaces.Box):
+            return self._clipped(actions, self.single_action_space)
+        if actions.shape != self._action_shape or actions.dtype.kind not in "iu":
             raise HetgymError(
-                f"actions: must be integers of the shape ({self.num_envs},), not {actions.dtype} {actions.shape}"
+                f"actions: must be integers of the shape {self._action_shape}, not {actions.dtype} {actions.shape}"
             )
         checked: NDArray[np.int64] = actions.astype(np.int64, copy=False)
         return checked
+
+    def _clipped(self, actions: NDArray[Any], box: spaces.Box) -> NDArray[np.float64]:
+        if actions.shape != self._action_shape or actions.dtype.kind not in "iuf" or not np.isfinite(actions).all():
+            raise HetgymError(
+                f"actions: must be finite numbers of the shape {self._action_shape}, not {actions.dtype} {actions.shape}"
+            )
+        return np.clip(actions.astype(np.float64), box.low, box.high)
 
     @abstractmethod
     def _accept(self, instances: Sequence[Any] | None) -> Sequence[Any] | None:
@@ -234,7 +253,7 @@ class Simulator(ABC):
         """Begins the episodes that ``seeds`` and ``episodes`` name, and shows them in the current buffer."""
 
     @abstractmethod
-    def _advance(self, actions: NDArray[np.int64]) -> int:
+    def _advance(self, actions: NDArray[Any]) -> int:
         """Takes the decisions, fills ``outcome``, shows the result in the current buffer; returns what `step` does."""
 
     @abstractmethod

@@ -48,10 +48,12 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         self._presentation = Presentation(self.simulator, observation)
         self._copy = copy
         self._seed_known = False
-        self._actions = np.zeros(1, np.int64)
+        self.action_space = self.simulator.single_action_space
+        self._actions = np.zeros((1, *(self.action_space.shape or ())), np.int64)
+        if isinstance(self.action_space, spaces.Box):
+            self._actions = self._actions.astype(np.float64)
         self._outcome = self.simulator.outcome[0]  # live
         self.observation_space = self._presentation.single_space
-        self.action_space = spaces.Discrete(self.simulator.num_candidates)
 
     def _observation(self) -> Any:
         observation = self._presentation.first()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -58,7 +57,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self._copy = copy
         self._seed_known = False
         self.single_observation_space = self._presentation.single_space
-        self.single_action_space = spaces.Discrete(self.simulator.num_candidates)
+        self.single_action_space = self.simulator.single_action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 

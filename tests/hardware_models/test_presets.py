@@ -37,6 +37,7 @@ def test_all_presets_are_there() -> None:
         "desktop-rtx4090",
         "dgx-a100",
         "dgx-h100",
+        "edge-server",
         "four-workers",
         "heft-paper",
         "jetson-orin",

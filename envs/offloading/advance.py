@@ -1,0 +1,222 @@
+"""The kernels that a simulator calls: they begin episodes, and take a decision in each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...compilation import handle_kernel, inner, rare
+from .events import decide, run
+from .features import show
+from .forecast import forecast
+from .instance import FloatArray
+from .luck import draw_episode, first_request, look_at, move_on
+from .state import Episode, IntArray, World, episode_at
+
+NOTHING, BEGIN = -(2**63), -(2**63) + 1
+"""Actions that decide nothing: the one only shows an episode as it is, the other begins it."""
+
+LEAST_POWER, LEAST_SPEED = 0.01, 0.1
+"""Shares of a user's power and speed that the lowest continuous action stands for."""
+
+
+@inner
+def _slot_from(time: float, slot: float) -> int:
+    """Returns the first slot that does not begin before a time."""
+    m = int(np.ceil(time / slot))
+    while m * slot < time:
+        m += 1
+    while m > 0 and (m - 1) * slot >= time:
+        m -= 1
+    return m
+
+
+@inner
+def _is_last(world: World, b: int) -> bool:
+    """Whether there is no further request to decide."""
+    law, status, arrival = world.law[0], world.state.status[b], world.state.arrivals[b, 0]
+    if not np.isfinite(arrival.time):
+        return True
+    if status.is_given:
+        return False
+    return bool((law.num_requests >= 0 and arrival.index >= law.num_requests) or arrival.time > law.horizon)
+
+
+@rare
+def _wait_for_decision(world: World, episode: Episode, b: int) -> None:
+    """Lets time pass until the next request is decided, or until all is over."""
+    law, status, arrivals = world.law[0], episode.status[0], world.state.arrivals[b]
+    if _is_last(world, b):
+        run(episode, np.inf, False)
+        status.is_over = True
+        return
+    time = max(arrivals[0].time, status.now)
+    if law.by_slot:
+        m = max(_slot_from(arrivals[0].time, law.slot), status.next_slot)
+        time = m * law.slot
+        status.next_slot = m + 1
+    run(episode, time, False)
+    if status.on_way == episode.order.size:
+        run(episode, np.inf, True)
+        run(episode, status.now, False)
+        if law.by_slot:
+            m = _slot_from(status.now, law.slot)
+            status.next_slot = max(m + (m * law.slot == status.now), status.next_slot)
+    horizon = np.inf if status.is_given else law.horizon
+    while arrivals[1].time <= min(status.now, horizon):
+        move_on(world, b, 1)
+    look_at(world, b, arrivals[0].index, arrivals[0].time, episode.request[0])
+    _forecast_all(world, episode, b)
+
+
+@inner
+def _forecast_all(world: World, episode: Episode, b: int) -> None:
+    power = episode.users[episode.request[0].user].power
+    forecasts, options = world.state.forecasts[b], episode.options.shape[3]
+    forecast(episode, 0, 0, 0.0, power, 1.0, False, forecasts[0])
+    for row in range(1, forecasts.size):
+        forecast(episode, 1 + (row - 1) // options, (row - 1) % options, 1.0, power, 1.0, False, forecasts[row])
+
+
+@rare
+def _decide_candidate(world: World, episode: Episode, b: int, action: int) -> bool:
+    """Takes a decision, and returns whether it was allowed; if not, the first allowed one is taken."""
+    forecasts, options = world.state.forecasts[b], episode.options.shape[3]
+    allowed = 0 <= action < forecasts.size and forecasts[action].exists
+    row = action if allowed else 0
+    while not forecasts[row].exists:
+        row += 1
+    target = 0 if row == 0 else 1 + (row - 1) // options
+    power = episode.users[episode.request[0].user].power
+    fraction, option = (0.0, 0) if row == 0 else (1.0, (row - 1) % options)
+    decide(episode, target, option, fraction, power, 1.0, False, forecasts[row], world.state.scratch[b])
+    return bool(allowed)
+
+
+@inner
+def best_rate(world: World, episode: Episode, b: int) -> int:
+    """Returns the target to which the current request could be sent fastest."""
+    options, best = episode.options.shape[3], 1
+    for target in range(2, episode.options.shape[2]):
+        rows = 1 + (best - 1) * options, 1 + (target - 1) * options
+        if world.state.forecasts[b, rows[1]].rate > world.state.forecasts[b, rows[0]].rate:
+            best = target
+    return best
+
+
+@rare
+def _decide_parts(world: World, episode: Episode, b: int, knobs: FloatArray) -> None:
+    """Takes a decision about a share, a power and a speed, each from -1 to 1."""
+    share, power_share, factor = 0.5 * (knobs[0] + 1.0), 0.5 * (knobs[1] + 1.0), 0.5 * (knobs[2] + 1.0)
+    power = episode.users[episode.request[0].user].power * (LEAST_POWER + (1.0 - LEAST_POWER) * power_share)
+    factor = LEAST_SPEED + (1.0 - LEAST_SPEED) * factor
+    target, chosen = best_rate(world, episode, b), world.state.chosen[b]
+    forecast(episode, target, 0, share, power, factor, True, chosen)
+    decide(episode, target, 0, share, power, factor, True, chosen, world.state.scratch[b])
+
+
+@inner
+def _pay(world: World, episode: Episode, b: int) -> float:
+    """Returns what the last step charged, weighted, and writes it down."""
+    state, units = world.state, episode.units
+    total = 0.0
+    for objective in range(state.charge.shape[1]):
+        cost = state.charge[b, objective]
+        if objective < units.size:
+            cost /= units[objective]
+        state.costs[b, objective] = cost
+        state.total[b, objective] += cost
+        state.charge[b, objective] = 0.0
+        total += state.weights[b, objective] * cost
+    return total
+
+
+@inner
+def _clear(world: World, b: int) -> None:
+    state, status, outcome = world.state, world.state.status[b], world.outcome[b]
+    status.is_over = False
+    status.now = status.delay = status.energy = status.error = status.makespan = 0.0
+    status.next_slot = status.decided = status.on_way = status.sending = status.block = 0
+    status.ended = status.missed = status.away = status.log_length = 0
+    for user in range(state.user_state.shape[1]):
+        state.user_state[b, user].processor_free, state.user_state[b, user].sends = 0.0, False
+    for server in range(state.server_state.shape[1]):
+        unit = state.server_state[b, server]
+        unit.serial_free = unit.progress = unit.since = 0.0
+        unit.num_shared = unit.num_on_way = 0
+    for place in range(state.order.shape[1]):
+        state.order[b, place] = place
+    state.charge[b] = 0.0
+    state.costs[b] = 0.0
+    state.total[b] = 0.0
+    outcome.reward, outcome.episode_return, outcome.episode_length = 0.0, 0.0, 0
+    outcome.terminated, outcome.invalid_action, outcome.discount = False, False, 1.0
+
+
+@rare
+def _advance(world: World, rows: IntArray, actions: IntArray, knobs: FloatArray, observes: bool) -> int:
+    noteworthy = 0
+    is_continuous = knobs.shape[0] > 0
+    for position in range(rows.size):
+        b, action = rows[position], actions[position]
+        episode, outcome = episode_at(world, b), world.outcome[b]
+        status = episode.status[0]
+        if action == BEGIN:
+            _clear(world, b)
+            draw_episode(world, b)
+            _wait_for_decision(world, episode, b)
+        elif action != NOTHING and not outcome.terminated:
+            allowed = True
+            if not status.is_over:
+                if is_continuous:
+                    _decide_parts(world, episode, b, knobs[position])
+                else:
+                    allowed = _decide_candidate(world, episode, b, action)
+                move_on(world, b, 0)
+                _wait_for_decision(world, episode, b)
+            outcome.reward = -_pay(world, episode, b)
+            outcome.invalid_action, outcome.terminated = not allowed, status.is_over
+            outcome.episode_return += outcome.reward
+            outcome.episode_length += 1
+        if observes:
+            show(world, episode, b)
+        noteworthy += outcome.terminated or outcome.invalid_action
+    return noteworthy
+
+
+@handle_kernel
+def advance(handle: Any, rows: IntArray, actions: IntArray, knobs: FloatArray, observes: bool) -> int:
+    """Takes one decision in some episodes, and returns how many have ended or were asked for what is not allowed.
+
+    Args:
+        handle: Of a `World`.
+        rows: Which episodes.
+        actions: One for each of them: a candidate, `NOTHING` or `BEGIN`; in the continuous face anything else decides.
+        knobs: float64 (rows, 3) from -1 to 1, share, power and speed of the continuous face; else (0, 3).
+        observes: Whether to bring observations up to date.
+    """
+    return _advance(handle.value, rows, actions, knobs, observes)
+
+
+@inner
+def _list_requests(world: World, b: int, requests: Any) -> None:
+    place = world.state.arrivals[b, 0]
+    index, time, draws, in_burst, switch = place.index, place.time, place.draws, place.in_burst, place.switch
+    first_request(world, b, 0)
+    for request in range(requests.size):
+        look_at(world, b, place.index, place.time, requests[request])
+        move_on(world, b, 0)
+    place.index, place.time, place.draws, place.in_burst, place.switch = index, time, draws, in_burst, switch
+
+
+@handle_kernel
+def list_requests(handle: Any, b: int, requests: Any) -> None:
+    """Writes the first requests of an episode.
+
+    Args:
+        handle: Of a `World`.
+        b: Which episode.
+        requests: (N,) of `REQUEST`, written.
+    """
+    _list_requests(handle.value, b, requests)

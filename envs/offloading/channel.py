@@ -1,0 +1,115 @@
+"""The channel of an episode: power gains and recorded rates, as functions of user, access point and block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...compilation import inner, kernel
+from ...hardware_models.radio import rate_of, uav_gain
+from ...workloads.counter_random import random_stream, substream
+from ...workloads.fading import fading_power
+from .instance import FloatArray, Records
+from .state import Episode
+
+_FADING = 123
+
+
+@inner
+def block_at(time: float, block: float) -> int:
+    """Returns the block in which a time is: the last that does not begin after it.
+
+    Args:
+        time: Seconds.
+        block: Seconds; inf for one block.
+    """
+    if not np.isfinite(block):
+        return 0
+    k = int(np.floor(time / block))
+    while (k + 1) * block <= time:
+        k += 1
+    while k * block > time:
+        k -= 1
+    return k
+
+
+@kernel
+def channel_value(
+    gain: FloatArray,
+    fading: Records,
+    flights: Records,
+    positions: FloatArray,
+    trace: FloatArray,
+    offset: NDArray[np.int64],
+    block_seconds: float,
+    seed: int,
+    episode: int,
+    user: int,
+    access: int,
+    block: int,
+    is_radio: bool,
+    fades: bool,
+) -> float:
+    """Returns the power gain of a cell, or the rate of a line in bit/s, in a block.
+
+    Args:
+        gain: As in `Channel`, like all arrays.
+        fading: (G,).
+        flights: (G,).
+        positions: float64 (K, 2).
+        trace: float64 (L,).
+        offset: int64 (K, G).
+        block_seconds: Of a block.
+        seed: Of the fading.
+        episode: Of the fading.
+        user: Which user.
+        access: Which access point.
+        block: Its number.
+        is_radio: Whether the access point is a cell.
+        fades: Whether the gain is that of the block; else it is the mean.
+    """
+    if not is_radio:
+        return float(trace[(offset[user, access] + block) % trace.size])
+    seconds = block_seconds if np.isfinite(block_seconds) else 0.0
+    mean = gain[user, access]
+    flight = flights[access]
+    if flight.flies:
+        mean *= _flying_gain(flight, positions[user], block * seconds)
+    law = fading[access]
+    if law.kind == 0 or not fades:
+        return float(mean)
+    stream = substream(random_stream(seed, episode, _FADING), user * gain.shape[1] + access)
+    return float(mean * fading_power(law.kind, law.k_factor, law.doppler, stream, block, seconds))
+
+
+@inner
+def _flying_gain(flight: Any, position: FloatArray, time: float) -> float:
+    angle = flight.phase + flight.angular_speed * time
+    x, y = flight.x + flight.radius * np.cos(angle), flight.y + flight.radius * np.sin(angle)
+    return float(uav_gain(flight.height, np.hypot(x - position[0], y - position[1])))
+
+
+@inner
+def value_at(episode: Episode, user: int, access: int, block: int, fades: bool = True) -> float:
+    """Returns `channel_value` of an episode, for a user and an access point in a block."""
+    return channel_value(
+        episode.gain, episode.fading, episode.flights, episode.positions, episode.trace, episode.offset,
+        episode.block, episode.status[0].seed, episode.status[0].episode, user, access, block,
+        episode.accesses[access].is_radio, fades,
+    )  # fmt: skip
+
+
+@inner
+def down_rate(access: Any, value: float, backhaul: float) -> float:
+    """Returns the rate at which a result comes, bit/s.
+
+    Args:
+        access: An `ACCESS`.
+        value: Of its channel.
+        backhaul: bit/s.
+    """
+    if not access.is_radio:
+        return float(min(value * access.down_ratio, backhaul))
+    return float(min(rate_of(access.power, value, access.down_bandwidth, access.noise, 0.0), backhaul))

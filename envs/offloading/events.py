@@ -1,0 +1,350 @@
+"""What happens between decisions: requests are sent, served and end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...compilation import inner, rare
+from .channel import block_at, down_rate, value_at
+from .forecast import charge_others, others_sending, send_rate, shared_now
+from .rules import DELAY, ENERGY, MISSES
+from .state import LOCAL, READY, SENDING, SERIAL, SHARED, TRANSIT, Episode
+
+
+@inner
+def _set_rate(episode: Episode, place: int) -> None:
+    """Brings the rate of a request that is being sent up to date, and when its last bit is sent."""
+    status, remote = episode.status[0], episode.remote[place]
+    if remote.rate > 0.0:
+        remote.bits = max(remote.bits - remote.rate * (status.now - remote.since), 0.0)
+    remote.since = status.now
+    number, interference = others_sending(episode, remote.row.user, remote.access, status.block)
+    remote.rate = send_rate(
+        episode, remote.access, remote.row.power, remote.channel, remote.backhaul, number, interference
+    )
+    if remote.bits <= 0.0:
+        episode.when[place] = status.now
+    elif remote.rate > 0.0:
+        episode.when[place] = status.now + remote.bits / remote.rate
+    else:
+        episode.when[place] = np.inf
+
+
+@rare
+def _set_rates(episode: Episode, changes_block: bool) -> None:
+    """Brings the rates of all that is being sent up to date."""
+    status = episode.status[0]
+    for position in range(status.on_way):
+        place = episode.order[position]
+        remote = episode.remote[place]
+        if remote.stage == SENDING:
+            if changes_block:
+                remote.channel = value_at(episode, remote.row.user, remote.access, status.block)
+            _set_rate(episode, place)
+
+
+@inner
+def _send_next(episode: Episode, user: int) -> None:
+    """Lets an idle radio send what became ready first."""
+    status, chosen, earliest = episode.status[0], -1, np.inf
+    if episode.user_state[user].sends:
+        return
+    for position in range(status.on_way):
+        remote = episode.remote[episode.order[position]]
+        if remote.stage == READY and remote.row.user == user and remote.row.ready < earliest:
+            chosen, earliest = episode.order[position], remote.row.ready
+    if chosen < 0:
+        return
+    remote = episode.remote[chosen]
+    if status.sending == 0:
+        status.block = block_at(status.now, episode.block)
+    remote.stage, remote.rate, remote.since = SENDING, 0.0, status.now
+    remote.row.begin_send = status.now
+    remote.channel = value_at(episode, user, remote.access, status.block)
+    episode.user_state[user].sends = True
+    status.sending += 1
+    if episode.sharing == 0:
+        _set_rate(episode, chosen)
+    else:
+        _set_rates(episode, False)
+
+
+@inner
+def _end_sending(episode: Episode, place: int) -> None:
+    status, remote = episode.status[0], episode.remote[place]
+    remote.stage = TRANSIT
+    remote.row.sent = status.now
+    remote.row.airtime = status.now - remote.row.begin_send
+    episode.when[place] = status.now + remote.latency
+    episode.user_state[remote.row.user].sends = False
+    status.sending -= 1
+    if episode.sharing != 0:
+        _set_rates(episode, False)
+    _send_next(episode, remote.row.user)
+
+
+@inner
+def _reach(episode: Episode, place: int) -> None:
+    status, remote = episode.status[0], episode.remote[place]
+    server = episode.server_state[remote.server]
+    server.serial_free = max(status.now, server.serial_free) + remote.serial
+    remote.stage = SERIAL
+    remote.row.reached = status.now
+    episode.when[place] = server.serial_free
+
+
+@rare
+def _set_progress(episode: Episode, server: int, progress: float, change: int) -> None:
+    """Notes the progress of a shared unit and how many are there, and brings the ends of all of them up to date."""
+    status, unit, costs = episode.status[0], episode.server_state[server], episode.servers[server]
+    unit.progress, unit.since = progress, status.now
+    unit.num_shared += change
+    pace = costs.fixed + costs.per_job * unit.num_shared
+    for position in range(status.on_way):
+        place = episode.order[position]
+        remote = episode.remote[place]
+        if remote.server == server and remote.stage == SHARED:
+            episode.when[place] = status.now + max(remote.shared - progress, 0.0) * pace
+
+
+@inner
+def _enter_shared(episode: Episode, place: int) -> None:
+    status, remote = episode.status[0], episode.remote[place]
+    remote.row.served = status.now
+    # An empty unit begins to count anew, so that numbers stay small in long streams.
+    progress = shared_now(episode, remote.server) if episode.server_state[remote.server].num_shared > 0 else 0.0
+    remote.shared += progress
+    remote.stage = SHARED
+    _set_progress(episode, remote.server, progress, 1)
+
+
+@inner
+def _receive(episode: Episode, remote: Any, begin: float) -> float:
+    """Returns when a result has come that begins to come at a time, seconds."""
+    bits = remote.down_bits
+    if bits <= 0.0:
+        return begin
+    block, time = block_at(begin, episode.block), begin
+    while True:
+        value = value_at(episode, remote.row.user, remote.access, block)
+        rate = down_rate(episode.accesses[remote.access], value, remote.backhaul)
+        block += 1
+        # A single block has no end; its rate is positive.
+        end = time + bits / rate if rate > 0.0 else np.inf
+        if not np.isfinite(episode.block) or end <= block * episode.block:
+            return float(end)
+        bits -= rate * (block * episode.block - time)
+        time = block * episode.block
+
+
+@rare
+def _leave(episode: Episode, place: int) -> None:
+    """Lets a request leave its server: how it ends is known then."""
+    status, remote = episode.status[0], episode.remote[place]
+    user, row = episode.users[remote.row.user], remote.row
+    row.left = status.now
+    row.down = status.now + remote.latency
+    end = _receive(episode, remote, row.down)
+    row.energy += row.power * row.airtime + user.idle_power * (row.down - row.sent)
+    row.energy += user.receive_power * (end - row.down)
+    row.end = max(end, remote.local_end)
+    episode.server_state[remote.server].num_on_way -= 1
+    settle(episode, remote)
+    _forget(episode, place)
+
+
+@inner
+def _leave_shared(episode: Episode, place: int) -> None:
+    remote = episode.remote[place]
+    remote.stage = TRANSIT  # it no longer counts as one of those that share
+    _set_progress(episode, remote.server, remote.shared, -1)
+    _leave(episode, place)
+
+
+@inner
+def _forget(episode: Episode, place: int) -> None:
+    """Gives a place back."""
+    status, order = episode.status[0], episode.order
+    position = 0
+    while order[position] != place:
+        position += 1
+    last = status.on_way - 1
+    for i in range(position, last):
+        order[i] = order[i + 1]
+    order[last] = place
+    status.on_way = last
+
+
+@inner
+def settle(episode: Episode, remote: Any) -> None:
+    """Counts a request whose end is known, charges what forecasts were wrong by, and writes it down.
+
+    Args:
+        episode: Where it stands.
+        remote: A `REMOTE`, or what was never on its way in the same form.
+    """
+    status, row = episode.status[0], remote.row
+    row.delay = row.end - row.arrival
+    row.missed = row.end > row.arrival + remote.deadline
+    miss = 1.0 if row.missed else row.error
+    episode.charge[DELAY] += row.delay - remote.forecast[DELAY]
+    episode.charge[ENERGY] += row.energy - remote.forecast[ENERGY]
+    episode.charge[MISSES] += miss - remote.forecast[MISSES]
+    status.ended += 1
+    status.delay += row.delay
+    status.energy += row.energy
+    status.missed += row.missed
+    status.error += row.error
+    status.away += row.target > 0
+    status.makespan = max(status.makespan, row.end)
+    if episode.law[0].logs:
+        episode.log[status.log_length % episode.log.size] = row
+        status.log_length += 1
+
+
+@inner
+def _happen(episode: Episode, place: int) -> None:
+    """Lets the next thing happen to a request."""
+    remote = episode.remote[place]
+    stage = remote.stage
+    if stage == LOCAL:
+        remote.stage = READY
+        episode.when[place] = np.inf
+        _send_next(episode, remote.row.user)
+    elif stage == SENDING:
+        _end_sending(episode, place)
+    elif stage == TRANSIT:
+        _reach(episode, place)
+    elif stage == SERIAL:
+        if remote.shared > 0.0:
+            _enter_shared(episode, place)
+        else:
+            remote.row.served = episode.status[0].now
+            _leave(episode, place)
+    else:
+        _leave_shared(episode, place)
+
+
+@rare
+def run(episode: Episode, until: float, stops_with_room: bool) -> None:
+    """Lets time pass, and all happen that happens until then.
+
+    Args:
+        episode: Where it stands.
+        until: Seconds; inf runs until nobody is on the way.
+        stops_with_room: Whether to stop as soon as there is room for one more.
+    """
+    status = episode.status[0]
+    while status.on_way > 0 and not (stops_with_room and status.on_way < episode.order.size):
+        time, place = np.inf, -1
+        for position in range(status.on_way):
+            other = episode.order[position]
+            when = episode.when[other]
+            if when < time or (
+                when == time and place >= 0 and episode.remote[other].stage < episode.remote[place].stage
+            ):
+                time, place = when, other
+        boundary = np.inf
+        if status.sending > 0 and np.isfinite(episode.block):
+            boundary = (status.block + 1) * episode.block
+        if min(time, boundary) > until:
+            break
+        if boundary <= time:
+            status.now = boundary
+            status.block += 1
+            _set_rates(episode, True)
+        else:
+            status.now = time
+            _happen(episode, place)
+    if np.isfinite(until):
+        status.now = max(status.now, until)
+
+
+@rare
+def decide(
+    episode: Episode,
+    target: int,
+    option: int,
+    fraction: float,
+    power: float,
+    factor: float,
+    split: bool,
+    f: Any,
+    scratch: Any,
+) -> None:
+    """Takes a decision.
+
+    Args:
+        episode: Where it stands; there is room.
+        target: 0 for the user's own device.
+        option: Of the target.
+        fraction: The share that goes to the target.
+        power: With which it is sent, W.
+        factor: Speed of the user's processor, relative to its own.
+        split: Whether the two parts are independent.
+        f: A `FORECAST` of it.
+        scratch: A `REMOTE`, for what stays.
+    """
+    status, request = episode.status[0], episode.request[0]
+    goes = target > 0 and fraction > 0.0
+    place = episode.order[status.on_way] if goes else -1
+    remote = episode.remote[place] if goes else scratch
+    row = remote.row
+    row.request, row.user, row.target, row.option = status.decided, request.user, target if goes else 0, option
+    row.arrival, row.decided = request.arrival, status.now
+    row.power, row.fraction, row.speed_factor = power, fraction if goes else 0.0, factor
+    row.ready, row.error, row.airtime = f.done, f.error, 0.0
+    row.energy = f.local * episode.users[request.user].energy * factor * factor
+    row.begin_send = row.sent = row.reached = row.served = row.left = row.down = np.nan
+    remote.deadline = request.deadline
+    remote.forecast[:] = 0.0
+    if f.local > 0.0:
+        episode.user_state[request.user].processor_free = f.done
+    if episode.law[0].charges_forecasts:
+        _charge(episode, remote, f)
+        if goes:
+            charge_others(episode, f, episode.targets[target - 1].server)
+    status.decided += 1
+    if not goes:
+        row.end = f.done
+        settle(episode, remote)
+        return
+    _set_off(episode, place, target, split, f)
+
+
+@inner
+def _charge(episode: Episode, remote: Any, f: Any) -> None:
+    """Charges a forecast."""
+    remote.forecast[DELAY], remote.forecast[ENERGY] = f.delay, f.energy
+    remote.forecast[MISSES] = 1.0 if f.missed else f.error
+    episode.charge[DELAY] += f.delay + f.imposed
+    episode.charge[ENERGY] += f.energy
+    episode.charge[MISSES] += remote.forecast[MISSES]
+
+
+@inner
+def _set_off(episode: Episode, place: int, target: int, split: bool, f: Any) -> None:
+    """Sends a request on its way."""
+    status, remote, reached = episode.status[0], episode.remote[place], episode.targets[target - 1]
+    remote.access, remote.server = reached.access, reached.server
+    remote.backhaul, remote.latency = reached.backhaul, reached.latency
+    remote.bits, remote.down_bits = f.up, f.down
+    remote.serial, remote.shared = f.serial, f.shared
+    remote.local_end, remote.forecast_sent = -np.inf, f.sent
+    costs = episode.servers[reached.server]
+    remote.row.energy += (f.serial * costs.speed + f.shared) * costs.energy
+    episode.server_state[reached.server].num_on_way += 1
+    status.on_way += 1
+    if split:
+        if f.local > 0.0:
+            remote.local_end = f.done
+        remote.row.ready = status.now
+    if remote.row.ready > status.now:
+        remote.stage = LOCAL
+        episode.when[place] = remote.row.ready
+    else:
+        remote.stage = READY
+        episode.when[place] = np.inf
+        _send_next(episode, remote.row.user)

@@ -1,0 +1,246 @@
+"""What would come of each option if no request came after it: what observations, greedy policies and rewards are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...compilation import inner, rare
+from ...hardware_models.radio import rate_of
+from .channel import block_at, down_rate, value_at
+from .instance import SHARINGS, FloatArray
+from .rules import DELAY, ENERGY, MISSES
+from .state import SENDING, SHARED, TRANSIT, Episode
+
+_EQUAL, _INTERFERENCE = SHARINGS.index("equal"), SHARINGS.index("interference")
+
+
+@inner
+def _work(c: FloatArray, size: float, work: float) -> float:
+    return float(c[0] + c[1] * size + c[2] * size * size + c[3] * work)
+
+
+@inner
+def _bits(c: FloatArray, size: float, work: float) -> float:
+    return float(c[0] + c[1] * size + c[2] * work)
+
+
+@inner
+def others_sending(episode: Episode, user: int, access: int, block: int) -> tuple[int, float]:
+    """Returns what a user who sends has to share with all other users who are sending now.
+
+    Args:
+        episode: Where it stands.
+        user: Who sends.
+        access: To which access point.
+        block: The current one.
+
+    Returns:
+        How many, the user included, share the bandwidth, and the power of interference, W.
+    """
+    number, interference = 1, 0.0
+    if episode.sharing != 0:
+        for position in range(episode.status[0].on_way):
+            other = episode.remote[episode.order[position]]
+            if other.stage == SENDING and other.row.user != user:
+                if episode.sharing == _EQUAL:
+                    number += other.access == access
+                elif episode.accesses[access].is_radio and episode.accesses[other.access].is_radio:
+                    interference += other.row.power * value_at(episode, other.row.user, access, block)
+    return number, interference
+
+
+@inner
+def send_rate(
+    episode: Episode, access: int, power: float, value: float, backhaul: float, number: int, interference: float
+) -> float:
+    """Returns the rate at which a request is sent, bit/s.
+
+    Args:
+        episode: Where it stands.
+        access: To which access point.
+        power: W.
+        value: Of the channel.
+        backhaul: bit/s.
+        number: How many share the bandwidth.
+        interference: W.
+    """
+    cell = episode.accesses[access]
+    if not cell.is_radio:
+        return float(min(value / number, backhaul))
+    return float(min(rate_of(power, value, cell.bandwidth / number, cell.noise, interference), backhaul))
+
+
+@inner
+def _radio_free(episode: Episode, user: int) -> float:
+    """Returns when a user's radio is forecast to be done with what was decided before."""
+    status = episode.status[0]
+    for position in range(status.on_way - 1, -1, -1):
+        remote = episode.remote[episode.order[position]]
+        if remote.row.user == user and remote.stage <= SENDING:
+            return float(max(status.now, remote.forecast_sent))
+    return float(status.now)
+
+
+@inner
+def _inbound(episode: Episode, server: int) -> float:
+    """Returns the serial work of requests that have not reached a server yet, seconds."""
+    total = 0.0
+    if episode.server_state[server].num_on_way > 0:
+        for position in range(episode.status[0].on_way):
+            remote = episode.remote[episode.order[position]]
+            if remote.server == server and remote.stage <= TRANSIT:
+                total += remote.serial
+    return total
+
+
+@inner
+def shared_now(episode: Episode, server: int) -> float:
+    """Returns the progress of a server's shared unit now, units of work for each request."""
+    unit, costs = episode.server_state[server], episode.servers[server]
+    if unit.num_shared == 0:
+        return float(unit.progress)
+    elapsed = episode.status[0].now - unit.since
+    return float(unit.progress + elapsed / (costs.fixed + costs.per_job * unit.num_shared))
+
+
+@inner
+def _shared_with(
+    episode: Episode, server: int, served: float, shared: float, charges: bool
+) -> tuple[float, float]:
+    """Returns by how much work the requests of a server and a new one stand in each other's way.
+
+    Args:
+        episode: Where it stands.
+        server: Which server.
+        served: When the new one enters the shared unit, seconds.
+        shared: Its work there.
+        charges: Whether the delays of the others are noted as charged already.
+
+    Returns:
+        That, and how much work there is now, units of work.
+    """
+    unit, costs = episode.server_state[server], episode.servers[server]
+    both, backlog = 0.0, 0.0
+    if unit.num_on_way == 0:
+        return both, backlog
+    now = shared_now(episode, server)
+    then = now
+    if unit.num_shared > 0:
+        then += (served - episode.status[0].now) / (costs.fixed + costs.per_job * unit.num_shared)
+    for position in range(episode.status[0].on_way):
+        remote = episode.remote[episode.order[position]]
+        if remote.server == server:
+            is_there = remote.stage == SHARED
+            backlog += max(remote.shared - now, 0.0) if is_there else remote.shared
+            common = min(max(remote.shared - then, 0.0) if is_there else remote.shared, shared)
+            both += common
+            if charges:
+                remote.forecast[DELAY] += costs.per_job * common
+    return both, backlog
+
+
+@rare
+def forecast(
+    episode: Episode, target: int, option: int, fraction: float, power: float, factor: float, split: bool, f: Any
+) -> None:
+    """Writes what would come of an option.
+
+    Args:
+        episode: Where it stands.
+        target: 0 for the user's own device.
+        option: Of the target.
+        fraction: The share that goes to the target; the rest is done on the user's device.
+        power: With which it is sent, W.
+        factor: Speed of the user's processor, relative to its own.
+        split: Whether the two parts are independent; else the option's local work comes first.
+        f: A `FORECAST`, written.
+    """
+    status, request = episode.status[0], episode.request[0]
+    user = episode.users[request.user]
+    option_of = episode.options[user.device, request.kind, target, option]
+    f.exists, f.error = option_of.exists, option_of.error
+    if not option_of.exists:
+        return
+    f.local = f.serial = f.shared = f.up = f.down = f.imposed = f.backlog = f.rate = f.channel = 0.0
+    f.radio = f.done = status.now
+    local = option_of.local
+    stays = 1.0 if target == 0 else 0.0
+    if split:
+        stays = 1.0 - fraction
+        local = episode.options[user.device, request.kind, 0, 0].local
+        if fraction == 0.0:
+            f.error = episode.options[user.device, request.kind, 0, 0].error
+    if stays > 0.0:
+        f.local = _work(local, stays * request.size, stays * request.work)
+    elif not split:
+        f.local = _work(local, request.size, request.work)
+    if f.local > 0.0:
+        begin = max(status.now, episode.user_state[request.user].processor_free)
+        f.done = begin + f.local / (user.speed * factor)
+    f.sent = f.served = f.left = f.end = f.done
+    f.energy = f.local * user.energy * factor * factor
+    if target > 0 and fraction > 0.0:
+        _forecast_remote(episode, target, option, fraction, power, split, f)
+    f.delay = f.end - request.arrival
+    f.missed = f.end > request.arrival + request.deadline
+    cost = (f.delay + f.imposed) / episode.units[DELAY] * episode.weights[DELAY]
+    cost += f.energy / episode.units[ENERGY] * episode.weights[ENERGY]
+    f.cost = cost + (1.0 if f.missed else f.error) * episode.weights[MISSES]
+
+
+@inner
+def _forecast_remote(
+    episode: Episode, target: int, option: int, fraction: float, power: float, split: bool, f: Any
+) -> None:
+    status, request = episode.status[0], episode.request[0]
+    user = episode.users[request.user]
+    option_of = episode.options[user.device, request.kind, target, option]
+    size, work = fraction * request.size, fraction * request.work
+    reached = episode.targets[target - 1]
+    server, costs = reached.server, episode.servers[reached.server]
+    f.serial = _work(option_of.serial, size, work) / costs.speed
+    f.shared = _work(option_of.shared, size, work)
+    f.up, f.down = _bits(option_of.up, size, work), _bits(option_of.down, size, work)
+    block = block_at(status.now, episode.block)
+    f.channel = value_at(episode, request.user, reached.access, block)
+    mean = value_at(episode, request.user, reached.access, block, False)
+    number, interference = others_sending(episode, request.user, reached.access, block)
+    f.rate = send_rate(episode, reached.access, power, f.channel, reached.backhaul, number, interference)
+    f.radio = _radio_free(episode, request.user)
+    begin = max(status.now if split else f.done, f.radio)
+    f.sent = begin
+    if f.up > 0.0:
+        f.sent += f.up / f.rate
+        block_end = (block + 1) * episode.block
+        if f.sent > block_end and mean != f.channel:
+            later = send_rate(episode, reached.access, power, mean, reached.backhaul, number, interference)
+            soon = max(block_end - begin, 0.0)
+            f.sent = begin + soon + (f.up - f.rate * soon) / later
+    airtime = f.sent - begin
+    serial_free = episode.server_state[server].serial_free
+    # What has reached the server is in `serial_free`; it may lie in the past.
+    serial_free = max(serial_free, status.now) + _inbound(episode, server)
+    f.served = max(f.sent + reached.latency, serial_free) + f.serial
+    both, backlog = _shared_with(episode, server, f.served, f.shared, False)
+    f.backlog = serial_free - status.now + costs.per_job * backlog
+    f.left = f.served + costs.fixed * f.shared + costs.per_job * (f.shared + both)
+    f.imposed = costs.per_job * both
+    down = f.left + reached.latency
+    coming = f.down / down_rate(episode.accesses[reached.access], mean, reached.backhaul) if f.down > 0.0 else 0.0
+    f.end = max(f.end if split and f.local > 0.0 else 0.0, down + coming)
+    f.energy += power * airtime + user.idle_power * (down - f.sent) + user.receive_power * coming
+    f.energy += (f.serial * costs.speed + f.shared) * costs.energy
+
+
+@inner
+def charge_others(episode: Episode, f: Any, server: int) -> None:
+    """Notes that a decision was charged for delaying the requests of a server.
+
+    Args:
+        episode: Where it stands.
+        f: The `FORECAST` that was charged.
+        server: Which server.
+    """
+    _shared_with(episode, server, f.served, f.shared, True)

@@ -1,0 +1,185 @@
+"""One episode of offloading, fully realised: what arrives, what serves it, and how the channel fades."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import HetgymError
+
+FloatArray = NDArray[np.float64]
+Records = NDArray[Any]
+
+Sharing = Literal["dedicated", "equal", "interference"]
+SHARINGS: tuple[Sharing, ...] = ("dedicated", "equal", "interference")
+"""In the order of their codes."""
+
+REQUEST = np.dtype(
+    [
+        ("arrival", np.float64),  # seconds
+        ("user", np.int64),
+        ("kind", np.int64),
+        ("size", np.float64),  # bits, tokens of a prompt, ...
+        ("work", np.float64),  # cycles, tokens of an answer, ...
+        ("deadline", np.float64),  # seconds after the arrival; inf for none
+    ],
+    align=True,
+)
+"""What has to be computed."""
+
+USER = np.dtype(
+    [
+        ("device", np.int64),  # kind of device: the first index of options
+        ("speed", np.float64),  # units of work per second
+        ("energy", np.float64),  # J per unit of work
+        ("power", np.float64),  # W, while it sends
+        ("receive_power", np.float64),  # W
+        ("idle_power", np.float64),  # W, while it waits for a result
+    ],
+    align=True,
+)
+"""Who asks for it."""
+
+SERVER = np.dtype(
+    [
+        ("speed", np.float64),  # of the serial unit, units of work per second
+        ("fixed", np.float64),  # of the shared unit, seconds per unit of work
+        ("per_job", np.float64),  # seconds per unit of work and request that is there
+        ("energy", np.float64),  # J per unit of work
+    ],
+    align=True,
+)
+"""What computes it elsewhere."""
+
+ACCESS = np.dtype(
+    [
+        ("is_radio", np.bool_),  # a cell; else a line
+        ("bandwidth", np.float64),  # Hz, up
+        ("down_bandwidth", np.float64),  # Hz
+        ("noise", np.float64),  # W/Hz
+        ("power", np.float64),  # W, with which results are sent
+        ("down_ratio", np.float64),  # of a line: rate down / rate up
+    ],
+    align=True,
+)
+"""What leads there."""
+
+TARGET = np.dtype(
+    [
+        ("access", np.int64),
+        ("server", np.int64),
+        ("backhaul", np.float64),  # bit/s; inf where there is none
+        ("latency", np.float64),  # seconds, each way
+    ],
+    align=True,
+)
+"""A server behind an access point; the first is target 1."""
+
+OPTION = np.dtype(
+    [
+        ("exists", np.bool_),
+        ("local", np.float64, 4),  # units of work: c0 + c1 size + c2 size^2 + c3 work
+        ("serial", np.float64, 4),
+        ("shared", np.float64, 4),
+        ("up", np.float64, 3),  # bits: c0 + c1 size + c2 work
+        ("down", np.float64, 3),
+        ("error", np.float64),  # share of answers that are spoilt
+    ],
+    align=True,
+)
+"""What a request asks of a target."""
+
+FADING = np.dtype(
+    [
+        ("kind", np.int64),  # place in `workloads.fading.FADINGS`
+        ("k_factor", np.float64),  # of Rician fading: power of the direct path / power of the scattered ones
+        ("doppler", np.float64),  # Hz; 0: blocks are independent
+    ],
+    align=True,
+)
+"""How a cell's gain fades around its mean."""
+
+FLIGHT = np.dtype(
+    [
+        ("flies", np.bool_),
+        ("x", np.float64),  # metres; the centre of its circle
+        ("y", np.float64),
+        ("height", np.float64),  # metres
+        ("radius", np.float64),  # metres
+        ("angular_speed", np.float64),  # rad/s
+        ("phase", np.float64),  # rad at time 0
+    ],
+    align=True,
+)
+"""Where a flying access point is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """The channel between users and access points, for all time.
+
+    Attributes:
+        gain: float64 (K, G), mean power gain of cells that stand still; shadowing as a factor for those that fly; 1 for
+            lines.
+        block: Seconds in which it is constant; inf for one block.
+        sharing: What is shared by those who send at once.
+        fading: (G,) of `FADING`.
+        flights: (G,) of `FLIGHT`.
+        positions: float64 (K, 2), metres; where users are, for cells that fly.
+        trace: float64 (L,), bit/s by block, of lines; goes round.
+        offset: int64 (K, G), the block of the trace with which each user begins.
+        seed: Of the fading.
+        episode: Of the fading.
+    """
+
+    gain: FloatArray
+    block: float
+    sharing: Sharing
+    fading: Records
+    flights: Records
+    positions: FloatArray
+    trace: FloatArray
+    offset: NDArray[np.int64]
+    seed: int = 0
+    episode: int = 0
+
+    def value(self, user: int, access: int, block: int, is_radio: bool, fades: bool = True) -> float:
+        """Returns the power gain of a cell (its mean, if it does not fade), or the rate of a line in bit/s, in a block."""
+        from .channel import channel_value
+
+        return float(
+            channel_value(
+                self.gain, self.fading, self.flights, self.positions, self.trace, self.offset, self.block,
+                self.seed, self.episode, user, access, block, is_radio, fades,
+            )
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One episode.
+
+    Attributes:
+        requests: (N,) of `REQUEST`, by rising arrival.
+        users: (K,) of `USER`.
+        servers: (S,) of `SERVER`.
+        accesses: (G,) of `ACCESS`.
+        targets: (T,) of `TARGET`; the first is target 1.
+        options: (devices, kinds, 1 + T, O) of `OPTION`.
+        channel: The channel.
+        units: float64 (2,), the delay in seconds and the energy in J by which costs are divided.
+        weights: float64 (3,), of delay, energy and misses in the scalar reward.
+    """
+
+    requests: Records
+    users: Records
+    servers: Records
+    accesses: Records
+    targets: Records
+    options: Records
+    channel: Channel
+    units: FloatArray = field(default_factory=lambda: np.ones(2))
+    weights: FloatArray = field(default_factory=lambda: np.array([1.0, 0.0, 0.0]))

@@ -79,16 +79,11 @@ class Quantity(BaseModel):
             raise ValueError("a recorded number needs the column of the table of arrivals")
         return self
 
-    def typical(self, recorded: FloatArray) -> float:
-        """Returns a usual value: the mean, before a drawn number is clipped.
-
-        Args:
-            recorded: The numbers of its column, if it is recorded.
-        """
+    @property
+    def typical(self) -> float:
+        """A usual value of a number that is not recorded: the mean, before a drawn number is clipped."""
         if self.law == "uniform":
             return (self.low + self.high) / 2
-        if self.law == "recorded":
-            return float(np.clip(recorded, self.low, self.high).mean())
         return float(min(max(self.mean or 0.0, self.low), self.high))
 
     def record(self, column: int) -> tuple[int, float, float, float, float, int]:

@@ -76,7 +76,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
             self._seed_known = True
         return self._observation(), {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Takes one decision; a masked action executes the lowest-index allowed one."""
         self._actions[0] = action
         terminated = False
@@ -87,7 +87,10 @@ class SingleEnv(gymnasium.Env[Any, Any]):
                 info["invalid_action"] = True
             if terminated:
                 info["metrics"] = self.simulator.metrics_of(0)
-        return self._observation(), float(self._outcome["reward"]), terminated, False, info
+        return self._observation(), self._reward(), terminated, False, info
+
+    def _reward(self) -> Any:
+        return float(self._outcome["reward"])
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Returns what is allowed now, bool (A,), as sb3-contrib asks for it."""

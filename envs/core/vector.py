@@ -97,12 +97,15 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         simulator = self.simulator
         noteworthy = simulator.step(actions)
         outcome = simulator.outcome
-        reward, terminated = outcome["reward"].copy(), outcome["terminated"].copy()
+        reward, terminated = self._reward(), outcome["terminated"].copy()
         infos: dict[str, Any] = {}
         if noteworthy:
             infos = self._infos(terminated)
             simulator.restart(np.flatnonzero(terminated))
         return self._observation(), reward, terminated, np.zeros(self.num_envs, np.bool_), infos
+
+    def _reward(self) -> Any:
+        return self.simulator.outcome["reward"].copy()
 
     def _infos(self, done: NDArray[np.bool_]) -> dict[str, Any]:
         """Returns what `VectorEnv._add_info` would gather of single environments, without its loops."""

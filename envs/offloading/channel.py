@@ -42,6 +42,7 @@ def channel_value(
     flights: Records,
     positions: FloatArray,
     trace: FloatArray,
+    length: NDArray[np.int64],
     offset: NDArray[np.int64],
     block_seconds: float,
     seed: int,
@@ -59,7 +60,8 @@ def channel_value(
         fading: (G,).
         flights: (G,).
         positions: float64 (K, 2).
-        trace: float64 (L,).
+        trace: float64 (G, L).
+        length: int64 (G,).
         offset: int64 (K, G).
         block_seconds: Of a block.
         seed: Of the fading.
@@ -71,7 +73,7 @@ def channel_value(
         fades: Whether the gain is that of the block; else it is the mean.
     """
     if not is_radio:
-        return float(trace[(offset[user, access] + block) % trace.size])
+        return float(trace[access, (offset[user, access] + block) % length[access]])
     seconds = block_seconds if np.isfinite(block_seconds) else 0.0
     mean = gain[user, access]
     flight = flights[access]
@@ -95,7 +97,7 @@ def _flying_gain(flight: Any, position: FloatArray, time: float) -> float:
 def value_at(episode: Episode, user: int, access: int, block: int, fades: bool = True) -> float:
     """Returns `channel_value` of an episode, for a user and an access point in a block."""
     return channel_value(
-        episode.gain, episode.fading, episode.flights, episode.positions, episode.trace, episode.offset,
+        episode.gain, episode.fading, episode.flights, episode.positions, episode.trace, episode.length, episode.offset,
         episode.block, episode.status[0].seed, episode.status[0].episode, user, access, block,
         episode.accesses[access].is_radio, fades,
     )  # fmt: skip

@@ -129,7 +129,8 @@ class Channel:
         fading: (G,) of `FADING`.
         flights: (G,) of `FLIGHT`.
         positions: float64 (K, 2), metres; where users are, for cells that fly.
-        trace: float64 (L,), bit/s by block, of lines; goes round.
+        trace: float64 (G, L), bit/s by block, of lines; each goes round after its `length`.
+        length: int64 (G,), blocks, at least 1.
         offset: int64 (K, G), the block of the trace with which each user begins.
         seed: Of the fading.
         episode: Of the fading.
@@ -142,6 +143,7 @@ class Channel:
     flights: Records
     positions: FloatArray
     trace: FloatArray
+    length: NDArray[np.int64]
     offset: NDArray[np.int64]
     seed: int = 0
     episode: int = 0
@@ -152,7 +154,7 @@ class Channel:
 
         return float(
             channel_value(
-                self.gain, self.fading, self.flights, self.positions, self.trace, self.offset, self.block,
+                self.gain, self.fading, self.flights, self.positions, self.trace, self.length, self.offset, self.block,
                 self.seed, self.episode, user, access, block, is_radio, fades,
             )
         )  # fmt: skip

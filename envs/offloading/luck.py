@@ -73,7 +73,7 @@ def draw_episode(world: World, b: int) -> None:
         for user in range(state.users.shape[1]):
             for access in range(luck.placements.size):
                 index = user * luck.placements.size + access
-                length = world.setting.trace.shape[1]
+                length = world.setting.length[status.slot, access]
                 drawn = luck.placements[access].drawn_offset
                 state.offset[b, user, access] = random_integer(places, index, length) if drawn else 0
     _draw_weights(world, b)

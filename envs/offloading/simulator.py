@@ -42,6 +42,7 @@ class Source:
         recorded_times: float64 (rows,), seconds.
         kinds: (kinds,) of `workloads.requests.REQUEST_KIND`.
         recorded: float64 (rows, columns).
+        cloud: bool (T,), which targets are in the cloud.
     """
 
     template: Instance
@@ -50,6 +51,7 @@ class Source:
     recorded_times: FloatArray
     kinds: Records
     recorded: FloatArray
+    cloud: NDArray[np.bool_]
 
 
 class OffloadSimulator(Simulator):
@@ -170,6 +172,7 @@ class OffloadSimulator(Simulator):
             flights=template.channel.flights,
             positions=state.positions[row].copy(),
             trace=template.channel.trace,
+            length=template.channel.length,
             offset=state.offset[row].copy(),
             seed=int(status["seed"]),
             episode=int(status["episode"]),
@@ -217,6 +220,7 @@ class OffloadSimulator(Simulator):
             "offloaded": status["away"] / ended,
             "makespan": status["makespan"].copy(),
             "requests": status["ended"].astype(np.float64),
+            "cost": (self.state.weights[rows] * self.state.total[rows]).sum(axis=1) / ended,
             **costs,
         }
 
@@ -253,7 +257,8 @@ def _setting(played: Sequence[Instance]) -> Setting:
         options=np.stack([instance.options for instance in played]),
         fading=np.stack([channel.fading for channel in channels]),
         flights=np.stack([channel.flights for channel in channels]),
-        trace=np.stack([channel.trace for channel in channels]),
+        trace=_padded([channel.trace for channel in channels]),
+        length=np.stack([channel.length for channel in channels]),
         block=np.array([channel.block for channel in channels]),
         sharing=np.array([SHARINGS.index(channel.sharing) for channel in channels]),
         units=np.stack([instance.units for instance in played]),
@@ -261,6 +266,12 @@ def _setting(played: Sequence[Instance]) -> Setting:
         requests=requests,
         num_requests=np.array([len(instance.requests) for instance in played]),
     )
+
+
+def _padded(traces: Sequence[FloatArray]) -> FloatArray:
+    """Returns the records of instances side by side."""
+    longest = max(trace.shape[1] for trace in traces)
+    return np.stack([np.pad(trace, ((0, 0), (0, longest - trace.shape[1]))) for trace in traces])
 
 
 def _check_fits(instance: Any, template: Instance) -> None:
@@ -271,10 +282,5 @@ def _check_fits(instance: Any, template: Instance) -> None:
         given, wanted = getattr(instance, name).shape, getattr(template, name).shape
         if given != wanted:
             raise HetgymError(f"instance: {name} must be of the shape {wanted}, as the scenario's (given: {given})")
-    if len(instance.channel.trace) != len(template.channel.trace):
-        raise HetgymError(
-            f"instance: the trace of its channel must have {len(template.channel.trace)} blocks, as the scenario's "
-            f"(given: {len(instance.channel.trace)})"
-        )
     if not len(instance.requests):
         raise HetgymError("instance: must have at least one request")

@@ -157,7 +157,8 @@ class Setting(NamedTuple):
     options: Records  # (slots, devices, kinds, 1 + T, O) of OPTION
     fading: Records  # (slots, G) of FADING
     flights: Records  # (slots, G) of FLIGHT
-    trace: FloatArray  # (slots, L) bit/s
+    trace: FloatArray  # (slots, G, L) bit/s
+    length: NDArray[np.int64]  # (slots, G)
     block: FloatArray  # (slots,) seconds
     sharing: NDArray[np.int64]  # (slots,)
     units: FloatArray  # (slots, 2) seconds, J
@@ -273,6 +274,7 @@ class Episode(NamedTuple):
     flights: Records
     positions: FloatArray
     trace: FloatArray
+    length: NDArray[np.int64]
     offset: NDArray[np.int64]
     block: float
     sharing: int
@@ -306,6 +308,7 @@ def episode_at(world: World, b: int) -> Any:
         setting.flights[slot],
         state.positions[b],
         setting.trace[slot],
+        setting.length[slot],
         state.offset[b],
         setting.block[slot],
         setting.sharing[slot],

@@ -1,0 +1,111 @@
+"""A picture of an episode of offloading: what became of each request, and how many were at each server."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from .instance import Instance
+
+STAGES = (
+    ("waits for a decision", "arrival", "decided", "#c9cdd2"),
+    ("on the device", "decided", "ready", "#2f7d4f"),
+    ("waits for the radio", "ready", "begin_send", "#e5d9b6"),
+    ("sent", "begin_send", "sent", "#3b73b9"),
+    ("at the server", "reached", "left", "#c0452c"),
+    ("result", "down", "end", "#7b5ea7"),
+)
+"""What happens to a request: its name, the columns of its begin and end, and its colour."""
+
+REQUESTS_SHOWN = 50
+"""The picture shows the last of them; more would be too narrow to see."""
+
+MOST_LINES = 12
+"""Servers that are drawn; more lines could not be told apart."""
+
+
+def timeline(table: pd.DataFrame, instance: Instance) -> Figure:
+    """Returns a picture of the last requests that have ended: a bar for each above, the crowd at the servers below.
+
+    Args:
+        table: The episode, in the columns of `table`.
+        instance: What it plays.
+    """
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    bars, crowd = figure.subplots(2, 1, sharex=True, height_ratios=(2.6, 1))
+    shown = table.tail(REQUESTS_SHOWN)
+    used = _draw_requests(bars, shown)
+    _draw_crowd(crowd, table, instance)
+    bars.set_title(_title(table, len(shown)), loc="left")
+    handles = [Patch(color=colour, label=name) for name, _, _, colour in STAGES if name in used]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    if len(shown):
+        crowd.set_xlim(float(shown["arrival"].min()), max(float(shown["end"].max()), 1e-12))
+    crowd.set_xlabel("time")
+    crowd.xaxis.set_major_formatter(EngFormatter(unit="s"))
+    return figure
+
+
+def _title(table: pd.DataFrame, shown: int) -> str:
+    if not len(table):
+        return "no request has ended"
+    away, missed = (table["target"] > 0).mean(), table["missed"].mean()
+    last = f"the last {shown} of {len(table)} requests" if shown < len(table) else f"{shown} requests"
+    delay = EngFormatter(unit="s", places=2)(table["delay"].mean())
+    return f"{last}: mean delay {delay}, {away:.0%} offloaded, {missed:.0%} late"
+
+
+def _draw_requests(axes: Axes, shown: pd.DataFrame) -> set[str]:
+    """Draws a bar for each stage of each request, and returns which stages there are."""
+    used: set[str] = set()
+    places = -np.arange(len(shown))
+    for name, first, last, colour in STAGES:
+        begin, end = shown[first].to_numpy(), shown[last].to_numpy()
+        boxes = [
+            Rectangle((left, place - 0.4), right - left, 0.8)
+            for left, right, place in zip(begin, end, places, strict=True)
+            if right > left
+        ]
+        if boxes and not (name == "waits for the radio" and np.isnan(end).all()):
+            used.add(name)
+            axes.add_collection(PatchCollection(boxes, facecolor=colour, edgecolor="none"))
+    late = shown["missed"].to_numpy(dtype=bool)
+    if late.any():
+        axes.plot(shown["end"].to_numpy()[late], places[late], "x", color="black", markersize=4)
+    labels = [f"{request} (user {user}, {_where(target)})" for request, user, target in zip(
+        shown["request"], shown["user"], shown["target"], strict=True
+    )]  # fmt: skip
+    every = max(1, -(-len(shown) // 25))
+    axes.set_yticks(places[::every], labels[::every], fontsize=7)
+    axes.set_ylim(-len(shown) + 0.4 if len(shown) else -1.0, 0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+    return used
+
+
+def _where(target: int) -> str:
+    return "here" if target == 0 else f"target {target}"
+
+
+def _draw_crowd(axes: Axes, table: pd.DataFrame, instance: Instance) -> None:
+    """Draws how many requests were at each server."""
+    away = table[table["target"] > 0]
+    servers = instance.targets["server"][away["target"].to_numpy(dtype=int) - 1] if len(away) else np.zeros(0, int)
+    for server in range(min(len(instance.servers), MOST_LINES)):
+        rows = away[servers == server]
+        times = np.concatenate([rows["reached"], rows["left"]])
+        order = np.argsort(times, kind="stable")
+        changes = np.concatenate([np.ones(len(rows)), -np.ones(len(rows))])[order]
+        steps = np.concatenate([[0.0], times[order]]), np.concatenate([[0.0], np.cumsum(changes)])
+        axes.step(*steps, where="post", linewidth=1.0, label=f"server {server}")
+    axes.set_ylabel("requests there")
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", fontsize=7, frameon=False, ncols=6)

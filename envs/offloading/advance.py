@@ -9,7 +9,7 @@ import numpy as np
 from ...compilation import handle_kernel, inner, rare
 from .events import decide, run
 from .features import show
-from .forecast import forecast
+from .forecast import forecast, forecast_parts, take_stock
 from .instance import FloatArray
 from .luck import draw_episode, first_request, look_at, move_on
 from .state import Episode, IntArray, World, episode_at
@@ -43,7 +43,7 @@ def _is_last(world: World, b: int) -> bool:
     return bool((law.num_requests >= 0 and arrival.index >= law.num_requests) or arrival.time > law.horizon)
 
 
-@rare
+@inner
 def _wait_for_decision(world: World, episode: Episode, b: int) -> None:
     """Lets time pass until the next request is decided, or until all is over."""
     law, status, arrivals = world.law[0], episode.status[0], world.state.arrivals[b]
@@ -74,24 +74,22 @@ def _wait_for_decision(world: World, episode: Episode, b: int) -> None:
 def _forecast_all(world: World, episode: Episode, b: int) -> None:
     power = episode.users[episode.request[0].user].power
     forecasts, options = world.state.forecasts[b], episode.options.shape[3]
+    take_stock(episode)
     forecast(episode, 0, 0, 0.0, power, 1.0, False, forecasts[0])
     for row in range(1, forecasts.size):
         forecast(episode, 1 + (row - 1) // options, (row - 1) % options, 1.0, power, 1.0, False, forecasts[row])
 
 
-@rare
-def _decide_candidate(world: World, episode: Episode, b: int, action: int) -> bool:
-    """Takes a decision, and returns whether it was allowed; if not, the first allowed one is taken."""
-    forecasts, options = world.state.forecasts[b], episode.options.shape[3]
-    allowed = 0 <= action < forecasts.size and forecasts[action].exists
-    row = action if allowed else 0
+@inner
+def _candidate_of(world: World, b: int, action: int) -> int:
+    """Returns the candidate that an action stands for: itself, or if that is not allowed the first that is."""
+    forecasts = world.state.forecasts[b]
+    if 0 <= action < forecasts.size and forecasts[action].exists:
+        return action
+    row = 0
     while not forecasts[row].exists:
         row += 1
-    target = 0 if row == 0 else 1 + (row - 1) // options
-    power = episode.users[episode.request[0].user].power
-    fraction, option = (0.0, 0) if row == 0 else (1.0, (row - 1) % options)
-    decide(episode, target, option, fraction, power, 1.0, False, forecasts[row], world.state.scratch[b])
-    return bool(allowed)
+    return row
 
 
 @inner
@@ -105,15 +103,21 @@ def best_rate(world: World, episode: Episode, b: int) -> int:
     return best
 
 
-@rare
-def _decide_parts(world: World, episode: Episode, b: int, knobs: FloatArray) -> None:
-    """Takes a decision about a share, a power and a speed, each from -1 to 1."""
-    share, power_share, factor = 0.5 * (knobs[0] + 1.0), 0.5 * (knobs[1] + 1.0), 0.5 * (knobs[2] + 1.0)
-    power = episode.users[episode.request[0].user].power * (LEAST_POWER + (1.0 - LEAST_POWER) * power_share)
-    factor = LEAST_SPEED + (1.0 - LEAST_SPEED) * factor
-    target, chosen = best_rate(world, episode, b), world.state.chosen[b]
-    forecast(episode, target, 0, share, power, factor, True, chosen)
-    decide(episode, target, 0, share, power, factor, True, chosen, world.state.scratch[b])
+@inner
+def _decide(world: World, episode: Episode, b: int, candidate: int, knobs: FloatArray) -> None:
+    """Takes a decision: a candidate, or a share, a power and a speed, each from -1 to 1."""
+    options, power = episode.options.shape[3], episode.users[episode.request[0].user].power
+    split, fraction, factor = knobs.size > 0, 1.0, 1.0
+    target = 0 if candidate == 0 else 1 + (candidate - 1) // options
+    option = 0 if candidate == 0 else (candidate - 1) % options
+    f = world.state.forecasts[b, candidate]
+    if split:
+        target, option, fraction = best_rate(world, episode, b), 0, 0.5 * (knobs[0] + 1.0)
+        power *= LEAST_POWER + (1.0 - LEAST_POWER) * 0.5 * (knobs[1] + 1.0)
+        factor = LEAST_SPEED + (1.0 - LEAST_SPEED) * 0.5 * (knobs[2] + 1.0)
+        f = world.state.chosen[b]
+        forecast_parts(episode, target, fraction, power, factor, f)
+    decide(episode, target, option, fraction, power, factor, split, f, world.state.scratch[b])
 
 
 @inner
@@ -157,24 +161,23 @@ def _clear(world: World, b: int) -> None:
 @rare
 def _advance(world: World, rows: IntArray, actions: IntArray, knobs: FloatArray, observes: bool) -> int:
     noteworthy = 0
-    is_continuous = knobs.shape[0] > 0
     for position in range(rows.size):
         b, action = rows[position], actions[position]
         episode, outcome = episode_at(world, b), world.outcome[b]
         status = episode.status[0]
-        if action == BEGIN:
+        begins, allowed = action == BEGIN, True
+        decides = not begins and action != NOTHING and not outcome.terminated
+        if begins:
             _clear(world, b)
             draw_episode(world, b)
+        elif decides and not status.is_over:
+            candidate = 0 if knobs.shape[0] > 0 else _candidate_of(world, b, action)
+            allowed = knobs.shape[0] > 0 or candidate == action
+            _decide(world, episode, b, candidate, knobs[position] if knobs.shape[0] > 0 else knobs[0:0, 0])
+            move_on(world, b, 0)
+        if begins or decides:
             _wait_for_decision(world, episode, b)
-        elif action != NOTHING and not outcome.terminated:
-            allowed = True
-            if not status.is_over:
-                if is_continuous:
-                    _decide_parts(world, episode, b, knobs[position])
-                else:
-                    allowed = _decide_candidate(world, episode, b, action)
-                move_on(world, b, 0)
-                _wait_for_decision(world, episode, b)
+        if decides:
             outcome.reward = -_pay(world, episode, b)
             outcome.invalid_action, outcome.terminated = not allowed, status.is_over
             outcome.episode_return += outcome.reward

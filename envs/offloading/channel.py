@@ -35,6 +35,35 @@ def block_at(time: float, block: float) -> int:
     return k
 
 
+@inner
+def _flying_gain(flight: Any, position: FloatArray, time: float) -> float:
+    angle = flight.phase + flight.angular_speed * time
+    x, y = flight.x + flight.radius * np.cos(angle), flight.y + flight.radius * np.sin(angle)
+    return float(uav_gain(flight.height, np.hypot(x - position[0], y - position[1])))
+
+
+@inner
+def _mean(
+    gain: float, flight: Any, position: FloatArray, trace: FloatArray, place: int, time: float, is_radio: bool
+) -> float:
+    """Returns the mean power gain of a cell, or the rate of a line."""
+    if not is_radio:
+        return float(trace[place])
+    return float(gain * _flying_gain(flight, position, time)) if flight.flies else float(gain)
+
+
+@inner
+def _fading(law: Any, seed: int, episode: int, link: int, block: int, seconds: float) -> float:
+    stream = substream(random_stream(seed, episode, _FADING), link)
+    return float(fading_power(law.kind, law.k_factor, law.doppler, stream, block, seconds))
+
+
+@inner
+def _seconds_of(block: float) -> float:
+    """Returns the length of a block; a single one has no length, for nothing changes in it."""
+    return float(block) if np.isfinite(block) else 0.0
+
+
 @kernel
 def channel_value(
     gain: FloatArray,
@@ -72,35 +101,39 @@ def channel_value(
         is_radio: Whether the access point is a cell.
         fades: Whether the gain is that of the block; else it is the mean.
     """
-    if not is_radio:
-        return float(trace[access, (offset[user, access] + block) % length[access]])
-    seconds = block_seconds if np.isfinite(block_seconds) else 0.0
-    mean = gain[user, access]
-    flight = flights[access]
-    if flight.flies:
-        mean *= _flying_gain(flight, positions[user], block * seconds)
-    law = fading[access]
-    if law.kind == 0 or not fades:
-        return float(mean)
-    stream = substream(random_stream(seed, episode, _FADING), user * gain.shape[1] + access)
-    return float(mean * fading_power(law.kind, law.k_factor, law.doppler, stream, block, seconds))
+    seconds = _seconds_of(block_seconds)
+    place = (offset[user, access] + block) % length[access]
+    mean = _mean(gain[user, access], flights[access], positions[user], trace[access], place, block * seconds, is_radio)
+    if not is_radio or not fades or fading[access].kind == 0:
+        return mean
+    return mean * _fading(fading[access], seed, episode, user * gain.shape[1] + access, block, seconds)
 
 
 @inner
-def _flying_gain(flight: Any, position: FloatArray, time: float) -> float:
-    angle = flight.phase + flight.angular_speed * time
-    x, y = flight.x + flight.radius * np.cos(angle), flight.y + flight.radius * np.sin(angle)
-    return float(uav_gain(flight.height, np.hypot(x - position[0], y - position[1])))
-
-
-@inner
-def value_at(episode: Episode, user: int, access: int, block: int, fades: bool = True) -> float:
-    """Returns `channel_value` of an episode, for a user and an access point in a block."""
-    return channel_value(
-        episode.gain, episode.fading, episode.flights, episode.positions, episode.trace, episode.length, episode.offset,
-        episode.block, episode.status[0].seed, episode.status[0].episode, user, access, block,
-        episode.accesses[access].is_radio, fades,
+def mean_value_at(episode: Episode, user: int, access: int, block: int) -> float:
+    """Returns the mean power gain of a cell, or the rate of a line in bit/s, in a block."""
+    place = (episode.offset[user, access] + block) % episode.length[access]
+    time = block * _seconds_of(episode.block)
+    return _mean(
+        episode.gain[user, access], episode.flights[access], episode.positions[user], episode.trace[access], place,
+        time, episode.accesses[access].is_radio,
     )  # fmt: skip
+
+
+@inner
+def fading_at(episode: Episode, user: int, access: int, block: int) -> float:
+    """Returns the factor by which a channel differs from its mean in a block."""
+    law = episode.fading[access]
+    if law.kind == 0 or not episode.accesses[access].is_radio:
+        return 1.0
+    status, link = episode.status[0], user * episode.gain.shape[1] + access
+    return _fading(law, status.seed, status.episode, link, block, _seconds_of(episode.block))
+
+
+@inner
+def value_at(episode: Episode, user: int, access: int, block: int) -> float:
+    """Returns the power gain of a cell, or the rate of a line in bit/s, in a block."""
+    return mean_value_at(episode, user, access, block) * fading_at(episode, user, access, block)
 
 
 @inner

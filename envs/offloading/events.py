@@ -20,9 +20,9 @@ def _set_rate(episode: Episode, place: int) -> None:
     if remote.rate > 0.0:
         remote.bits = max(remote.bits - remote.rate * (status.now - remote.since), 0.0)
     remote.since = status.now
-    number, interference = others_sending(episode, remote.row.user, remote.access, status.block)
+    number, interference = others_sending(episode, remote.user, remote.access, status.block)
     remote.rate = send_rate(
-        episode, remote.access, remote.row.power, remote.channel, remote.backhaul, number, interference
+        episode, remote.access, remote.power, remote.channel, episode.journey[place].backhaul, number, interference
     )
     if remote.bits <= 0.0:
         episode.when[place] = status.now
@@ -41,7 +41,7 @@ def _set_rates(episode: Episode, changes_block: bool) -> None:
         remote = episode.remote[place]
         if remote.stage == SENDING:
             if changes_block:
-                remote.channel = value_at(episode, remote.row.user, remote.access, status.block)
+                remote.channel = value_at(episode, remote.user, remote.access, status.block)
             _set_rate(episode, place)
 
 
@@ -53,15 +53,15 @@ def _send_next(episode: Episode, user: int) -> None:
         return
     for position in range(status.on_way):
         remote = episode.remote[episode.order[position]]
-        if remote.stage == READY and remote.row.user == user and remote.row.ready < earliest:
-            chosen, earliest = episode.order[position], remote.row.ready
+        if remote.stage == READY and remote.user == user and remote.since < earliest:
+            chosen, earliest = episode.order[position], remote.since
     if chosen < 0:
         return
     remote = episode.remote[chosen]
     if status.sending == 0:
         status.block = block_at(status.now, episode.block)
     remote.stage, remote.rate, remote.since = SENDING, 0.0, status.now
-    remote.row.begin_send = status.now
+    episode.journey[chosen].row.begin_send = status.now
     remote.channel = value_at(episode, user, remote.access, status.block)
     episode.user_state[user].sends = True
     status.sending += 1
@@ -73,29 +73,19 @@ def _send_next(episode: Episode, user: int) -> None:
 
 @inner
 def _end_sending(episode: Episode, place: int) -> None:
-    status, remote = episode.status[0], episode.remote[place]
+    status, remote, journey = episode.status[0], episode.remote[place], episode.journey[place]
     remote.stage = TRANSIT
-    remote.row.sent = status.now
-    remote.row.airtime = status.now - remote.row.begin_send
-    episode.when[place] = status.now + remote.latency
-    episode.user_state[remote.row.user].sends = False
+    journey.row.sent = status.now
+    journey.row.airtime = status.now - journey.row.begin_send
+    episode.when[place] = status.now + journey.latency
+    episode.user_state[remote.user].sends = False
     status.sending -= 1
     if episode.sharing != 0:
         _set_rates(episode, False)
-    _send_next(episode, remote.row.user)
+    _send_next(episode, remote.user)
 
 
 @inner
-def _reach(episode: Episode, place: int) -> None:
-    status, remote = episode.status[0], episode.remote[place]
-    server = episode.server_state[remote.server]
-    server.serial_free = max(status.now, server.serial_free) + remote.serial
-    remote.stage = SERIAL
-    remote.row.reached = status.now
-    episode.when[place] = server.serial_free
-
-
-@rare
 def _set_progress(episode: Episode, server: int, progress: float, change: int) -> None:
     """Notes the progress of a shared unit and how many are there, and brings the ends of all of them up to date."""
     status, unit, costs = episode.status[0], episode.server_state[server], episode.servers[server]
@@ -111,8 +101,7 @@ def _set_progress(episode: Episode, server: int, progress: float, change: int) -
 
 @inner
 def _enter_shared(episode: Episode, place: int) -> None:
-    status, remote = episode.status[0], episode.remote[place]
-    remote.row.served = status.now
+    remote = episode.remote[place]
     # An empty unit begins to count anew, so that numbers stay small in long streams.
     progress = shared_now(episode, remote.server) if episode.server_state[remote.server].num_shared > 0 else 0.0
     remote.shared += progress
@@ -121,15 +110,16 @@ def _enter_shared(episode: Episode, place: int) -> None:
 
 
 @inner
-def _receive(episode: Episode, remote: Any, begin: float) -> float:
+def _receive(episode: Episode, place: int, begin: float) -> float:
     """Returns when a result has come that begins to come at a time, seconds."""
-    bits = remote.down_bits
+    remote, journey = episode.remote[place], episode.journey[place]
+    bits = journey.down_bits
     if bits <= 0.0:
         return begin
     block, time = block_at(begin, episode.block), begin
     while True:
-        value = value_at(episode, remote.row.user, remote.access, block)
-        rate = down_rate(episode.accesses[remote.access], value, remote.backhaul)
+        value = value_at(episode, remote.user, remote.access, block)
+        rate = down_rate(episode.accesses[remote.access], value, journey.backhaul)
         block += 1
         # A single block has no end; its rate is positive.
         end = time + bits / rate if rate > 0.0 else np.inf
@@ -139,19 +129,19 @@ def _receive(episode: Episode, remote: Any, begin: float) -> float:
         time = block * episode.block
 
 
-@rare
+@inner
 def _leave(episode: Episode, place: int) -> None:
     """Lets a request leave its server: how it ends is known then."""
-    status, remote = episode.status[0], episode.remote[place]
-    user, row = episode.users[remote.row.user], remote.row
+    status, remote, journey = episode.status[0], episode.remote[place], episode.journey[place]
+    user, row = episode.users[remote.user], journey.row
     row.left = status.now
-    row.down = status.now + remote.latency
-    end = _receive(episode, remote, row.down)
+    row.down = status.now + journey.latency
+    end = _receive(episode, place, row.down)
     row.energy += row.power * row.airtime + user.idle_power * (row.down - row.sent)
     row.energy += user.receive_power * (end - row.down)
-    row.end = max(end, remote.local_end)
+    row.end = max(end, journey.local_end)
     episode.server_state[remote.server].num_on_way -= 1
-    settle(episode, remote)
+    settle(episode, journey, remote.imposed)
     _forget(episode, place)
 
 
@@ -178,20 +168,45 @@ def _forget(episode: Episode, place: int) -> None:
 
 
 @inner
-def settle(episode: Episode, remote: Any) -> None:
+def _end_serial(episode: Episode, place: int) -> None:
+    """Lets a request go from the serial unit to the shared one, or leave."""
+    remote = episode.remote[place]
+    episode.journey[place].row.served = episode.status[0].now
+    if remote.shared > 0.0:
+        _enter_shared(episode, place)
+    else:
+        _leave(episode, place)
+
+
+@inner
+def _reach(episode: Episode, place: int) -> None:
+    status, remote = episode.status[0], episode.remote[place]
+    server = episode.server_state[remote.server]
+    server.serial_free = max(status.now, server.serial_free) + remote.serial
+    episode.journey[place].row.reached = status.now
+    if server.serial_free > status.now:
+        remote.stage = SERIAL
+        episode.when[place] = server.serial_free
+    else:
+        _end_serial(episode, place)
+
+
+@inner
+def settle(episode: Episode, journey: Any, imposed: float) -> None:
     """Counts a request whose end is known, charges what forecasts were wrong by, and writes it down.
 
     Args:
         episode: Where it stands.
-        remote: A `REMOTE`, or what was never on its way in the same form.
+        journey: A `JOURNEY`, also of what was never on its way.
+        imposed: What others were charged for delaying it, seconds.
     """
-    status, row = episode.status[0], remote.row
+    status, row = episode.status[0], journey.row
     row.delay = row.end - row.arrival
-    row.missed = row.end > row.arrival + remote.deadline
+    row.missed = row.end > row.arrival + journey.deadline
     miss = 1.0 if row.missed else row.error
-    episode.charge[DELAY] += row.delay - remote.forecast[DELAY]
-    episode.charge[ENERGY] += row.energy - remote.forecast[ENERGY]
-    episode.charge[MISSES] += miss - remote.forecast[MISSES]
+    episode.charge[DELAY] += row.delay - journey.forecast[DELAY] - imposed
+    episode.charge[ENERGY] += row.energy - journey.forecast[ENERGY]
+    episode.charge[MISSES] += miss - journey.forecast[MISSES]
     status.ended += 1
     status.delay += row.delay
     status.energy += row.energy
@@ -212,17 +227,13 @@ def _happen(episode: Episode, place: int) -> None:
     if stage == LOCAL:
         remote.stage = READY
         episode.when[place] = np.inf
-        _send_next(episode, remote.row.user)
+        _send_next(episode, remote.user)
     elif stage == SENDING:
         _end_sending(episode, place)
     elif stage == TRANSIT:
         _reach(episode, place)
     elif stage == SERIAL:
-        if remote.shared > 0.0:
-            _enter_shared(episode, place)
-        else:
-            remote.row.served = episode.status[0].now
-            _leave(episode, place)
+        _end_serial(episode, place)
     else:
         _leave_shared(episode, place)
 
@@ -262,7 +273,7 @@ def run(episode: Episode, until: float, stops_with_room: bool) -> None:
         status.now = max(status.now, until)
 
 
-@rare
+@inner
 def decide(
     episode: Episode,
     target: int,
@@ -285,66 +296,70 @@ def decide(
         factor: Speed of the user's processor, relative to its own.
         split: Whether the two parts are independent.
         f: A `FORECAST` of it.
-        scratch: A `REMOTE`, for what stays.
+        scratch: A `JOURNEY`, for what stays.
     """
     status, request = episode.status[0], episode.request[0]
     goes = target > 0 and fraction > 0.0
-    place = episode.order[status.on_way] if goes else -1
-    remote = episode.remote[place] if goes else scratch
-    row = remote.row
+    journey = episode.journey[episode.order[status.on_way]] if goes else scratch
+    row = journey.row
     row.request, row.user, row.target, row.option = status.decided, request.user, target if goes else 0, option
     row.arrival, row.decided = request.arrival, status.now
     row.power, row.fraction, row.speed_factor = power, fraction if goes else 0.0, factor
     row.ready, row.error, row.airtime = f.done, f.error, 0.0
     row.energy = f.local * episode.users[request.user].energy * factor * factor
     row.begin_send = row.sent = row.reached = row.served = row.left = row.down = np.nan
-    remote.deadline = request.deadline
-    remote.forecast[:] = 0.0
+    journey.deadline = request.deadline
+    for objective in range(episode.charge.size):
+        journey.forecast[objective] = 0.0
     if f.local > 0.0:
         episode.user_state[request.user].processor_free = f.done
     if episode.law[0].charges_forecasts:
-        _charge(episode, remote, f)
+        _charge(episode, journey, f)
         if goes:
             charge_others(episode, f, episode.targets[target - 1].server)
     status.decided += 1
-    if not goes:
+    if goes:
+        _set_off(episode, target, power, split, f)
+    else:
         row.end = f.done
-        settle(episode, remote)
-        return
-    _set_off(episode, place, target, split, f)
+        settle(episode, journey, 0.0)
 
 
 @inner
-def _charge(episode: Episode, remote: Any, f: Any) -> None:
+def _charge(episode: Episode, journey: Any, f: Any) -> None:
     """Charges a forecast."""
-    remote.forecast[DELAY], remote.forecast[ENERGY] = f.delay, f.energy
-    remote.forecast[MISSES] = 1.0 if f.missed else f.error
+    journey.forecast[DELAY], journey.forecast[ENERGY] = f.delay, f.energy
+    journey.forecast[MISSES] = 1.0 if f.missed else f.error
     episode.charge[DELAY] += f.delay + f.imposed
     episode.charge[ENERGY] += f.energy
-    episode.charge[MISSES] += remote.forecast[MISSES]
+    episode.charge[MISSES] += journey.forecast[MISSES]
 
 
 @inner
-def _set_off(episode: Episode, place: int, target: int, split: bool, f: Any) -> None:
+def _set_off(episode: Episode, target: int, power: float, split: bool, f: Any) -> None:
     """Sends a request on its way."""
-    status, remote, reached = episode.status[0], episode.remote[place], episode.targets[target - 1]
-    remote.access, remote.server = reached.access, reached.server
-    remote.backhaul, remote.latency = reached.backhaul, reached.latency
-    remote.bits, remote.down_bits = f.up, f.down
-    remote.serial, remote.shared = f.serial, f.shared
-    remote.local_end, remote.forecast_sent = -np.inf, f.sent
+    status, reached = episode.status[0], episode.targets[target - 1]
+    place = episode.order[status.on_way]
+    remote, journey = episode.remote[place], episode.journey[place]
+    remote.user, remote.access, remote.server = episode.request[0].user, reached.access, reached.server
+    remote.power, remote.bits, remote.serial, remote.shared = power, f.up, f.serial, f.shared
+    remote.forecast_sent, remote.imposed = f.sent, 0.0
+    journey.backhaul, journey.latency, journey.down_bits = reached.backhaul, reached.latency, f.down
+    journey.local_end = -np.inf
     costs = episode.servers[reached.server]
-    remote.row.energy += (f.serial * costs.speed + f.shared) * costs.energy
+    journey.row.energy += (f.serial * costs.speed + f.shared) * costs.energy
     episode.server_state[reached.server].num_on_way += 1
     status.on_way += 1
     if split:
         if f.local > 0.0:
-            remote.local_end = f.done
-        remote.row.ready = status.now
-    if remote.row.ready > status.now:
+            journey.local_end = f.done
+        journey.row.ready = status.now
+    # Before the radio, `since` is when the request became ready.
+    remote.since = journey.row.ready
+    if remote.since > status.now:
         remote.stage = LOCAL
-        episode.when[place] = remote.row.ready
+        episode.when[place] = remote.since
     else:
         remote.stage = READY
         episode.when[place] = np.inf
-        _send_next(episode, remote.row.user)
+        _send_next(episode, remote.user)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...compilation import inner, rare
+from ...compilation import inner
 from ..core.simulator import CLIP, Feature, ObservationSchema
 from .state import Episode, World
 
@@ -108,7 +108,7 @@ def _show_context(world: World, episode: Episode, b: int, radio: float) -> None:
     context[10] = np.float32(elapsed)
 
 
-@rare
+@inner
 def show(world: World, episode: Episode, b: int) -> None:
     """Brings the observation of one episode up to date."""
     shown, forecasts = world.shown, world.state.forecasts[b]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...compilation import inner, rare
 from ...hardware_models.radio import rate_of
-from .channel import block_at, down_rate, value_at
+from .channel import block_at, down_rate, fading_at, mean_value_at, value_at
 from .instance import SHARINGS, FloatArray
 from .rules import DELAY, ENERGY, MISSES
 from .state import SENDING, SHARED, TRANSIT, Episode
@@ -43,11 +43,11 @@ def others_sending(episode: Episode, user: int, access: int, block: int) -> tupl
     if episode.sharing != 0:
         for position in range(episode.status[0].on_way):
             other = episode.remote[episode.order[position]]
-            if other.stage == SENDING and other.row.user != user:
+            if other.stage == SENDING and other.user != user:
                 if episode.sharing == _EQUAL:
                     number += other.access == access
                 elif episode.accesses[access].is_radio and episode.accesses[other.access].is_radio:
-                    interference += other.row.power * value_at(episode, other.row.user, access, block)
+                    interference += other.power * value_at(episode, other.user, access, block)
     return number, interference
 
 
@@ -73,29 +73,6 @@ def send_rate(
 
 
 @inner
-def _radio_free(episode: Episode, user: int) -> float:
-    """Returns when a user's radio is forecast to be done with what was decided before."""
-    status = episode.status[0]
-    for position in range(status.on_way - 1, -1, -1):
-        remote = episode.remote[episode.order[position]]
-        if remote.row.user == user and remote.stage <= SENDING:
-            return float(max(status.now, remote.forecast_sent))
-    return float(status.now)
-
-
-@inner
-def _inbound(episode: Episode, server: int) -> float:
-    """Returns the serial work of requests that have not reached a server yet, seconds."""
-    total = 0.0
-    if episode.server_state[server].num_on_way > 0:
-        for position in range(episode.status[0].on_way):
-            remote = episode.remote[episode.order[position]]
-            if remote.server == server and remote.stage <= TRANSIT:
-                total += remote.serial
-    return total
-
-
-@inner
 def shared_now(episode: Episode, server: int) -> float:
     """Returns the progress of a server's shared unit now, units of work for each request."""
     unit, costs = episode.server_state[server], episode.servers[server]
@@ -106,42 +83,41 @@ def shared_now(episode: Episode, server: int) -> float:
 
 
 @inner
-def _shared_with(
-    episode: Episode, server: int, served: float, shared: float, charges: bool
-) -> tuple[float, float]:
-    """Returns by how much work the requests of a server and a new one stand in each other's way.
+def take_stock(episode: Episode) -> None:
+    """Writes down what forecasts of the current decision have to know of those who are on their way."""
+    status = episode.status[0]
+    status.radio = status.now
+    for server in range(episode.server_state.size):
+        unit = episode.server_state[server]
+        unit.inbound = 0.0
+        unit.progress_now = shared_now(episode, server)
+    for position in range(status.on_way):
+        remote, left = episode.remote[episode.order[position]], episode.left[position]
+        unit = episode.server_state[remote.server]
+        left.server, left.is_there = remote.server, remote.stage == SHARED
+        left.work = max(remote.shared - unit.progress_now, 0.0) if left.is_there else remote.shared
+        if remote.stage <= TRANSIT:
+            unit.inbound += remote.serial
+            if remote.stage <= SENDING and remote.user == episode.request[0].user:
+                status.radio = max(status.now, remote.forecast_sent)
 
-    Args:
-        episode: Where it stands.
-        server: Which server.
-        served: When the new one enters the shared unit, seconds.
-        shared: Its work there.
-        charges: Whether the delays of the others are noted as charged already.
 
-    Returns:
-        That, and how much work there is now, units of work.
-    """
+@inner
+def _drained(episode: Episode, server: int, served: float) -> float:
+    """Returns how much of its work each request in a shared unit will have been given by a time, units of work."""
     unit, costs = episode.server_state[server], episode.servers[server]
-    both, backlog = 0.0, 0.0
-    if unit.num_on_way == 0:
-        return both, backlog
-    now = shared_now(episode, server)
-    then = now
-    if unit.num_shared > 0:
-        then += (served - episode.status[0].now) / (costs.fixed + costs.per_job * unit.num_shared)
-    for position in range(episode.status[0].on_way):
-        remote = episode.remote[episode.order[position]]
-        if remote.server == server:
-            is_there = remote.stage == SHARED
-            backlog += max(remote.shared - now, 0.0) if is_there else remote.shared
-            common = min(max(remote.shared - then, 0.0) if is_there else remote.shared, shared)
-            both += common
-            if charges:
-                remote.forecast[DELAY] += costs.per_job * common
-    return both, backlog
+    if unit.num_shared == 0:
+        return 0.0
+    return float((served - episode.status[0].now) / (costs.fixed + costs.per_job * unit.num_shared))
 
 
-@rare
+@inner
+def _common(left: Any, drained: float, shared: float) -> float:
+    """Returns the work that a request on its way and a new one have to share a unit for."""
+    return float(min(max(left.work - drained, 0.0) if left.is_there else left.work, shared))
+
+
+@inner
 def forecast(
     episode: Episode, target: int, option: int, fraction: float, power: float, factor: float, split: bool, f: Any
 ) -> None:
@@ -163,7 +139,7 @@ def forecast(
     f.exists, f.error = option_of.exists, option_of.error
     if not option_of.exists:
         return
-    f.local = f.serial = f.shared = f.up = f.down = f.imposed = f.backlog = f.rate = f.channel = 0.0
+    f.local = f.serial = f.shared = f.up = f.down = f.imposed = f.backlog = f.rate = 0.0
     f.radio = f.done = status.now
     local = option_of.local
     stays = 1.0 if target == 0 else 0.0
@@ -204,26 +180,32 @@ def _forecast_remote(
     f.shared = _work(option_of.shared, size, work)
     f.up, f.down = _bits(option_of.up, size, work), _bits(option_of.down, size, work)
     block = block_at(status.now, episode.block)
-    f.channel = value_at(episode, request.user, reached.access, block)
-    mean = value_at(episode, request.user, reached.access, block, False)
+    mean = mean_value_at(episode, request.user, reached.access, block)
+    value = mean * fading_at(episode, request.user, reached.access, block)
     number, interference = others_sending(episode, request.user, reached.access, block)
-    f.rate = send_rate(episode, reached.access, power, f.channel, reached.backhaul, number, interference)
-    f.radio = _radio_free(episode, request.user)
+    f.rate = send_rate(episode, reached.access, power, value, reached.backhaul, number, interference)
+    f.radio = status.radio
     begin = max(status.now if split else f.done, f.radio)
     f.sent = begin
     if f.up > 0.0:
         f.sent += f.up / f.rate
         block_end = (block + 1) * episode.block
-        if f.sent > block_end and mean != f.channel:
+        if f.sent > block_end and mean != value:
             later = send_rate(episode, reached.access, power, mean, reached.backhaul, number, interference)
             soon = max(block_end - begin, 0.0)
             f.sent = begin + soon + (f.up - f.rate * soon) / later
     airtime = f.sent - begin
-    serial_free = episode.server_state[server].serial_free
-    # What has reached the server is in `serial_free`; it may lie in the past.
-    serial_free = max(serial_free, status.now) + _inbound(episode, server)
+    unit = episode.server_state[server]
+    serial_free = max(unit.serial_free, status.now) + unit.inbound
     f.served = max(f.sent + reached.latency, serial_free) + f.serial
-    both, backlog = _shared_with(episode, server, f.served, f.shared, False)
+    both, backlog = 0.0, 0.0
+    if unit.num_on_way > 0:
+        drained = _drained(episode, server, f.served)
+        for position in range(status.on_way):
+            left = episode.left[position]
+            if left.server == server:
+                backlog += left.work
+                both += _common(left, drained, f.shared)
     f.backlog = serial_free - status.now + costs.per_job * backlog
     f.left = f.served + costs.fixed * f.shared + costs.per_job * (f.shared + both)
     f.imposed = costs.per_job * both
@@ -243,4 +225,15 @@ def charge_others(episode: Episode, f: Any, server: int) -> None:
         f: The `FORECAST` that was charged.
         server: Which server.
     """
-    _shared_with(episode, server, f.served, f.shared, True)
+    drained, per_job = _drained(episode, server, f.served), episode.servers[server].per_job
+    for position in range(episode.status[0].on_way):
+        left = episode.left[position]
+        if left.server == server:
+            remote = episode.remote[episode.order[position]]
+            remote.imposed += per_job * _common(left, drained, f.shared)
+
+
+@rare
+def forecast_parts(episode: Episode, target: int, fraction: float, power: float, factor: float, f: Any) -> None:
+    """Writes what would come of a request in two parts; the arguments are those of `forecast`."""
+    forecast(episode, target, 0, fraction, power, factor, True, f)

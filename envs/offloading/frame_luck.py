@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...compilation import inner, rare
+from ...compilation import inner, kernel, rare
 from ...workloads.counter_random import random_stream, random_uniform, substream
 from ...workloads.fading import fading_power
 from .frame_state import FrameWorld
@@ -15,6 +15,19 @@ _LIGHT = 3e8
 """Metres a second, as in the papers' programs."""
 
 
+@kernel
+def mean_gain(antenna_gain: float, carrier: float, exponent: float, distance: float) -> float:
+    """Returns a mean power gain.
+
+    Args:
+        antenna_gain: Of the antennas, a factor.
+        carrier: Frequency, Hz.
+        exponent: Of the path loss.
+        distance: Metres.
+    """
+    return float(antenna_gain * (_LIGHT / (4.0 * np.pi * carrier * distance)) ** exponent)
+
+
 @inner
 def draw_users(world: FrameWorld, b: int) -> None:
     """Places the users of an episode: writes their mean gains and weights."""
@@ -23,8 +36,7 @@ def draw_users(world: FrameWorld, b: int) -> None:
     for user in range(num_users):
         place = user / max(num_users - 1, 1) if drawn.is_even else random_uniform(stream, user)
         distance = drawn.nearest + (drawn.farthest - drawn.nearest) * place
-        wave = _LIGHT / (4.0 * np.pi * drawn.carrier * distance)
-        state.mean_gains[b, user] = drawn.antenna_gain * wave**drawn.exponent
+        state.mean_gains[b, user] = mean_gain(drawn.antenna_gain, drawn.carrier, drawn.exponent, distance)
         state.weights[b, user] = world.weights[user]
 
 

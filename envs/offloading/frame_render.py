@@ -41,10 +41,10 @@ def frames_figure(table: pd.DataFrame, system: str, duration: float, energy_budg
         below[-1].axhline(energy_budget, color="#c0452c", linewidth=1.0, linestyle="--", label="budget")
         below[-1].legend(loc="lower right", bbox_to_anchor=(1.0, 0.9), frameon=False)
     below[-1].set_xlabel("frame")
-    below[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    first = int(shown["frame"].min()) if len(shown) else 0
+    below[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.align_ylabels()
-    choices.set_title(f"{system}: frames {first} to {last}", loc="left")
+    title = f"{system}: frames {shown['frame'].min()} to {last}" if len(shown) else f"{system}: no frame is over"
+    choices.set_title(title, loc="left")
     return figure
 
 
@@ -65,7 +65,9 @@ def _draw_choices(axes: Axes, shown: pd.DataFrame) -> None:
 
 
 def _draw_line(axes: Axes, name: str, unit: str, line: pd.Series[float]) -> None:
-    axes.step(line.index, line.to_numpy(), where="mid", color=DRAWN, linewidth=1.0)
+    if len(line):
+        edges = np.append(line.index, line.index[-1] + 1) - 0.5
+        axes.stairs(line.to_numpy(), edges, baseline=None, color=DRAWN, linewidth=1.0)
     axes.set_ylabel(name)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(EngFormatter(unit=unit))

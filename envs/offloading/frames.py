@@ -20,6 +20,7 @@ from .advance import BEGIN, NOTHING
 from .allocation import FRAME, SYSTEMS
 from .frame_advance import advance_frames, list_frames
 from .frame_features import FRAME_SCHEMA
+from .frame_luck import mean_gain
 from .frame_state import DRAWN, Bench, FrameInstance, FrameState, FrameWorld
 from .instance import FloatArray, Records
 from .settings import Count, Frozen, NonNegative, Positive, Range, check_range, middle, span
@@ -139,8 +140,8 @@ class FrameWorkload(Frozen):
         """Returns what features are divided by, float64 (2,): bits and J of a user in a frame."""
         if self.mean_arrival is not None and self.energy_budget is not None:
             return np.array([self.mean_arrival, self.energy_budget])
-        wave = 3e8 / (4.0 * np.pi * self.carrier * middle(self.distance))
-        harvested = (self.efficiency or 0.0) * self.power * self.antenna_gain * wave**self.exponent
+        gain = mean_gain(self.antenna_gain, self.carrier, self.exponent, middle(self.distance))
+        harvested = (self.efficiency or 0.0) * self.power * gain
         return self.duration * np.array([np.cbrt(harvested / self.kappa) / self.cycles, harvested])
 
 

@@ -38,6 +38,7 @@ STATUS = np.dtype(
         ("error", np.float64),
         ("away", np.int64),  # requests that were not served by the user's own device alone
         ("makespan", np.float64),  # seconds, of the last end
+        ("radio", np.float64),  # at a decision: when the user's radio is forecast to be free, seconds
         ("log_length", np.int64),
     ],
     align=True,
@@ -75,27 +76,37 @@ ROW = np.dtype(
 
 REMOTE = np.dtype(
     [
-        ("row", ROW),
-        ("stage", np.int64),
-        ("deadline", np.float64),  # seconds after the arrival
-        ("access", np.int64),
-        ("server", np.int64),
-        ("backhaul", np.float64),  # bit/s
-        ("latency", np.float64),  # seconds
+        ("stage", np.int32),
+        ("user", np.int32),
+        ("access", np.int32),
+        ("server", np.int32),
+        ("power", np.float64),  # W
+        ("serial", np.float64),  # seconds
+        ("shared", np.float64),  # units of work; in the shared unit: its progress at which the request leaves
+        ("forecast_sent", np.float64),  # seconds
         ("bits", np.float64),  # that are not sent yet, at `since`
         ("rate", np.float64),  # bit/s, since then
         ("since", np.float64),  # seconds
         ("channel", np.float64),  # to its access point, in the current block
-        ("serial", np.float64),  # seconds
-        ("shared", np.float64),  # units of work; in the shared unit: its progress at which the request leaves
+        ("imposed", np.float64),  # seconds; what others were charged for delaying it
+    ],
+    align=True,
+)
+"""A request on its way: what is looked at all the time. It is small, so that a batch stays in the cache."""
+
+JOURNEY = np.dtype(
+    [
+        ("row", ROW),
+        ("deadline", np.float64),  # seconds after the arrival
+        ("backhaul", np.float64),  # bit/s
+        ("latency", np.float64),  # seconds
         ("down_bits", np.float64),
         ("local_end", np.float64),  # seconds; of the part that stayed
-        ("forecast_sent", np.float64),  # seconds
         ("forecast", np.float64, len(OBJECTIVES)),  # what was charged for it
     ],
     align=True,
 )
-"""A request on its way."""
+"""A request on its way: the rest."""
 
 USER_STATE = np.dtype(
     [
@@ -113,10 +124,22 @@ SERVER_STATE = np.dtype(
         ("since", np.float64),  # seconds
         ("num_shared", np.int64),
         ("num_on_way", np.int64),  # that were decided for it and have not left it
+        ("inbound", np.float64),  # at a decision: serial work of those that have not reached it, seconds
+        ("progress_now", np.float64),  # at a decision: `progress` now
     ],
     align=True,
 )
 """Where a server stands."""
+
+LEFT = np.dtype(
+    [
+        ("work", np.float64),  # units of work that are left for the shared unit
+        ("server", np.int32),
+        ("is_there", np.bool_),  # whether it is in the shared unit
+    ],
+    align=True,
+)
+"""What a decision has to know of a request on its way."""
 
 FORECAST = np.dtype(
     [
@@ -129,7 +152,6 @@ FORECAST = np.dtype(
         ("done", np.float64),  # seconds
         ("radio", np.float64),  # seconds
         ("rate", np.float64),  # bit/s
-        ("channel", np.float64),
         ("sent", np.float64),  # seconds
         ("served", np.float64),
         ("left", np.float64),
@@ -182,11 +204,13 @@ class State(NamedTuple):
     user_state: Records  # (B, K) of USER_STATE
     server_state: Records  # (B, S) of SERVER_STATE
     remote: Records  # (B, R) of REMOTE
+    journey: Records  # (B, R) of JOURNEY
     order: NDArray[np.int64]  # (B, R) places in `remote`: of those on their way as they were decided, then free ones
     when: FloatArray  # (B, R) seconds; next event of each place
+    left: Records  # (B, R) of LEFT, in the order of `order`; at a decision
     forecasts: Records  # (B, A) of FORECAST
     chosen: Records  # (B,) of FORECAST, of a decision that none of these is about
-    scratch: Records  # (B,) of REMOTE, a request that is never on its way
+    scratch: Records  # (B,) of JOURNEY, a request that is never on its way
     charge: FloatArray  # (B, 3) costs since the last decision, not yet paid
     costs: FloatArray  # (B, 3) costs that the last step charged
     total: FloatArray  # (B, 3) costs of the episode
@@ -218,11 +242,13 @@ class State(NamedTuple):
             user_state=np.zeros((num_envs, users), USER_STATE),
             server_state=np.zeros((num_envs, servers), SERVER_STATE),
             remote=np.zeros((num_envs, room), REMOTE),
+            journey=np.zeros((num_envs, room), JOURNEY),
             order=np.zeros((num_envs, room), np.int64),
             when=np.zeros((num_envs, room)),
+            left=np.zeros((num_envs, room), LEFT),
             forecasts=np.zeros((num_envs, candidates), FORECAST),
             chosen=np.zeros(num_envs, FORECAST),
-            scratch=np.zeros(num_envs, REMOTE),
+            scratch=np.zeros(num_envs, JOURNEY),
             charge=np.zeros((num_envs, objectives)),
             costs=np.zeros((num_envs, objectives)),
             total=np.zeros((num_envs, objectives)),
@@ -283,8 +309,10 @@ class Episode(NamedTuple):
     user_state: Records
     server_state: Records
     remote: Records
+    journey: Records
     order: NDArray[np.int64]
     when: FloatArray
+    left: Records
     charge: FloatArray
     log: Records
 
@@ -317,8 +345,10 @@ def episode_at(world: World, b: int) -> Any:
         state.user_state[b],
         state.server_state[b],
         state.remote[b],
+        state.journey[b],
         state.order[b],
         state.when[b],
+        state.left[b],
         state.charge[b],
         state.log[b],
     )

@@ -14,6 +14,7 @@ from .heuristics import list_schedulers, online, replay
 from .heuristics.best_of import BestOf
 from .heuristics.caching.names import combined_policy, named_policies
 from .heuristics.duplication import Duplication
+from .heuristics.offloading.policy import named_policies as offloading_policies
 from .heuristics.uniform import RandomPolicy
 from .policy import Policy
 
@@ -61,6 +62,7 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "re-heft": replay.PeriodicHeft,
     },
     "expert-cache": named_policies(),
+    "offloading": offloading_policies(),
 }
 
 _SOLVERS: dict[str, dict[str, Callable[..., Policy]]] = {"task-graph": {"cp-sat": _cp_sat}}

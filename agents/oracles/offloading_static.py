@@ -12,8 +12,8 @@ candidates, the makespan is at least
 - the same with J all candidates from k to i in the order in which the machine takes them, where that is known: on a
   processor, and in a serial unit if every user has one request.
 
-Without a shared unit and with one request for each user, the greatest of these is the makespan; also with shared
-units without a ``fixed`` time whose work all has the same tail. Elsewhere it is a lower bound.
+If each user has one request and each server only serial work, the greatest of these is the makespan; also with servers
+that have only shared work, no ``fixed`` time, and one tail for all. Elsewhere it is a lower bound.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,8 @@ from ...envs.offloading.instance import FloatArray, Instance
 from ...envs.offloading.rules import Rules
 from ...envs.offloading.state import IntArray
 from ...errors import HetgymError
-from .offloading import Alone, Planner, given_simulator, least_makespan, play_choices
+from .offloading import Planner
+from .offloading_bounds import Alone, given_simulator, least_makespan, one_each, play_choices
 
 MOST_REQUESTS = 64
 """Of a batch; constraints grow with the cube."""
@@ -102,7 +103,7 @@ def _machines(instance: Instance, alone: Alone) -> Iterator[_Machine]:
     rows, users = alone.rows, alone.rows["user"]
     servers = np.where(rows["target"] > 0, instance.targets["server"][np.maximum(rows["target"] - 1, 0)], -1)
     costs = instance.servers[np.maximum(servers, 0)]
-    end, pace = rows["end"], costs["per_job"] / (costs["per_job"] + costs["fixed"])
+    end, shared = rows["end"], alone.demands["shared"] * costs["per_job"]
     by_request = np.arange(len(rows))
     reached = np.where(servers >= 0, rows["reached"], np.inf)
     one_each = len(np.unique(instance.requests["user"])) == len(instance.requests)
@@ -111,7 +112,7 @@ def _machines(instance: Instance, alone: Alone) -> Iterator[_Machine]:
         (users, np.zeros(len(rows)), rows["ready"], end - rows["ready"], by_request),
         (users, rows["ready"], rows["airtime"], end - rows["sent"], None),
         (servers, rows["reached"], alone.demands["serial"], end - rows["served"], by_arrival),
-        (servers, rows["served"], (rows["left"] - rows["served"]) * pace, end - rows["left"], None),
+        (servers, rows["served"], shared, end - rows["left"], None),
     ]
     for number, head, time, tail, order in everything:
         for machine in np.unique(number[time > 0]):
@@ -175,18 +176,15 @@ def _chosen(instance: Instance, alone: Alone, time_limit: float) -> tuple[IntArr
     paths += [path for machine in _machines(instance, alone) for path in machine.paths()]
     row = np.repeat(np.arange(len(paths)), [len(places) for places, _ in paths])
     column, seconds = (np.concatenate(parts) for parts in zip(*paths, strict=True))
-    above = sparse.coo_array((seconds / unit, (row, column)), shape=(len(paths), num_candidates))
-    makespan = np.full((len(paths), 1), -1.0)
-    one_each = sparse.coo_array(
-        (np.ones(num_candidates), (alone.request, np.arange(num_candidates))), shape=(count, num_candidates + 1)
-    )
+    above = sparse.csr_array((seconds / unit, (row, column)), shape=(len(paths), num_candidates))
+    stack: Any = sparse.hstack
     solution = milp(
         np.append(np.zeros(num_candidates), 1.0),
         integrality=np.append(np.ones(num_candidates), 0.0),
         bounds=Bounds(0.0, np.append(np.ones(num_candidates), np.inf)),
         constraints=[
-            LinearConstraint(sparse.hstack([above, makespan]).tocsr(), -np.inf, 0.0),
-            LinearConstraint(one_each.tocsr(), 1.0, 1.0),
+            LinearConstraint(stack([above, np.full((len(paths), 1), -1.0)]), -np.inf, 0.0),
+            LinearConstraint(stack([one_each(alone), np.zeros((count, 1))]), 1.0, 1.0),
         ],
         options={"time_limit": time_limit, "mip_rel_gap": 0.0},
     )

@@ -53,9 +53,14 @@ def _mean(
 
 
 @inner
-def _fading(law: Any, seed: int, episode: int, link: int, block: int, seconds: float) -> float:
-    stream = substream(random_stream(seed, episode, _FADING), link)
-    return float(fading_power(law.kind, law.k_factor, law.doppler, stream, block, seconds))
+def fading_stream(seed: int, episode: int) -> np.uint64:
+    """Returns the key of the random numbers by which the channels of an episode fade."""
+    return random_stream(seed, episode, _FADING)
+
+
+@inner
+def _fading(law: Any, stream: np.uint64, link: int, block: int, seconds: float) -> float:
+    return float(fading_power(law.kind, law.k_factor, law.doppler, substream(stream, link), block, seconds))
 
 
 @inner
@@ -106,7 +111,8 @@ def channel_value(
     mean = _mean(gain[user, access], flights[access], positions[user], trace[access], place, block * seconds, is_radio)
     if not is_radio or not fades or fading[access].kind == 0:
         return mean
-    return mean * _fading(fading[access], seed, episode, user * gain.shape[1] + access, block, seconds)
+    stream = fading_stream(seed, episode)
+    return mean * _fading(fading[access], stream, user * gain.shape[1] + access, block, seconds)
 
 
 @inner
@@ -126,8 +132,8 @@ def fading_at(episode: Episode, user: int, access: int, block: int) -> float:
     law = episode.fading[access]
     if law.kind == 0 or not episode.accesses[access].is_radio:
         return 1.0
-    status, link = episode.status[0], user * episode.gain.shape[1] + access
-    return _fading(law, status.seed, status.episode, link, block, _seconds_of(episode.block))
+    stream, link = episode.status[0].fading_stream, user * episode.gain.shape[1] + access
+    return _fading(law, stream, link, block, _seconds_of(episode.block))
 
 
 @inner

@@ -253,9 +253,9 @@ def run(episode: Episode, until: float, stops_with_room: bool) -> None:
         for position in range(status.on_way):
             other = episode.order[position]
             when = episode.when[other]
-            if when < time or (
-                when == time and place >= 0 and episode.remote[other].stage < episode.remote[place].stage
-            ):
+            if when > time:
+                continue
+            if when < time or (place >= 0 and episode.remote[other].stage < episode.remote[place].stage):
                 time, place = when, other
         boundary = np.inf
         if status.sending > 0 and np.isfinite(episode.block):

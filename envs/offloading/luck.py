@@ -11,6 +11,7 @@ from ...workloads.arrivals import first_arrival, next_arrival
 from ...workloads.counter_random import random_integer, random_stream, random_uniform
 from ...workloads.fading import shadowing_db
 from ...workloads.requests import draw_request
+from .channel import fading_stream
 from .instance import FloatArray, Records
 from .state import World
 
@@ -62,6 +63,7 @@ def draw_episode(world: World, b: int) -> None:
         b: Which episode; its status has seed and number.
     """
     state, luck, status = world.state, world.luck, world.state.status[b]
+    status.fading_stream = fading_stream(status.seed, status.episode)
     for user in range(state.users.shape[1]):
         state.users[b, user] = world.setting.users[status.slot, user]
     for server in range(state.servers.shape[1]):

@@ -23,6 +23,7 @@ STATUS = np.dtype(
         ("seed", np.int64),
         ("episode", np.int64),
         ("slot", np.int64),  # place of the settings that are played
+        ("fading_stream", np.uint64),  # key of the random numbers of its channels
         ("is_given", np.bool_),  # whether requests and luck come from an instance
         ("is_over", np.bool_),
         ("now", np.float64),  # seconds

@@ -72,16 +72,6 @@ class FrameSearch:
         return actions
 
 
-def all_local(simulator: Simulator) -> Actions:
-    """Returns actions with which nobody offloads, int64 (B,)."""
-    return np.zeros(simulator.num_envs, np.int64)
-
-
-def all_edge(simulator: Simulator) -> Actions:
-    """Returns actions with which everybody offloads, int64 (B,)."""
-    return np.ones(simulator.num_envs, np.int64)
-
-
 def frames_of(name: str, simulator: Simulator) -> FrameSimulator:
     """Returns a simulator as one of frames.
 

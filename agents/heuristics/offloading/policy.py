@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 
 from ....envs import Simulator
 from ....envs.core.simulator import Arrays
+from ....envs.offloading.frames import FrameSimulator
 from ....envs.offloading.simulator import OffloadSimulator
 from ....errors import HetgymError, unknown_name
 from ...policy import Policy
+from .frame_policies import FrameSearch
 from .rules import RULES, Settings, choose
 
 KNOBS = {"all-local": (-1.0, 1.0, 1.0), "all-edge": (1.0, 1.0, 1.0)}
 """What rules do in the continuous face, where there are no targets to choose from: nothing or all of a request is sent,
 with all power and speed."""
+
+IN_FRAMES = {"all-local": 0, "all-edge": 1}
+"""What rules do in frames, where each user computes its data or offloads them."""
 
 DESCRIPTIONS = {
     "all-local": "Computes all on the own device.",
@@ -71,8 +76,11 @@ class OffloadPolicy:
         """Forgets earlier episodes.
 
         Raises:
-            HetgymError: If the simulator is of another family, or has a continuous face that the rule is not for.
+            HetgymError: If the simulator is of another family, has a continuous face, or frames, that the rule is not
+                for.
         """
+        if isinstance(simulator, FrameSimulator) and self._rule in IN_FRAMES:
+            return
         played = offloading(self.name, simulator)
         if played.rules.continuous and self._rule not in KNOBS:
             raise HetgymError(f"policy {self.name!r} chooses a target: it cannot decide shares (continuous: true)")
@@ -81,6 +89,8 @@ class OffloadPolicy:
 
     def act(self, observation: Arrays, simulator: Simulator) -> NDArray[Any]:
         """Returns a candidate for each episode, int64 (B,); in the continuous face its knobs, float64 (B, 3)."""
+        if isinstance(simulator, FrameSimulator):
+            return np.full(simulator.num_envs, IN_FRAMES[self._rule], np.int64)
         played = offloading(self.name, simulator)
         if played.rules.continuous:
             return np.tile(KNOBS[self._rule], (played.num_envs, 1))
@@ -150,7 +160,10 @@ def _checked(policy: str, name: str, number: float) -> float:
 def named_policies() -> dict[str, Callable[..., Policy]]:
     """Returns what makes each policy of the family, by name."""
     makers: dict[str, Callable[..., Policy]] = {name: _maker(name, line) for name, line in DESCRIPTIONS.items()}
-    return makers | {"threshold": threshold, "lyapunov": lyapunov}
+    frames = {"frame-search": partial(FrameSearch, "frame-search", True), "frame-descent": partial(FrameSearch, "frame-descent", False)}
+    frames["frame-search"].__doc__ = "Frames: the best of all choices up to 12 users, by descent for more: DROO's optimum, LyDROO's drift plus penalty."
+    frames["frame-descent"].__doc__ = "Frames: changes one user's choice at a time while that helps (coordinate descent, arXiv:1708.08810)."
+    return makers | {"threshold": threshold, "lyapunov": lyapunov} | frames
 
 
 def _maker(name: str, description: str) -> Callable[..., Policy]:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hetgym.agents.heuristics.offloading.frame_policies import FrameSearch, all_edge, all_local, frames_of
+from hetgym.agents.heuristics.offloading.frame_policies import FrameSearch, frames_of
+from hetgym.agents.heuristics.offloading.policy import OffloadPolicy
 from hetgym.agents.policy import Policy
 from hetgym.envs import load_scenario
 from hetgym.envs.offloading.frames import FrameSimulator, FrameWorkload
@@ -25,10 +26,10 @@ def played(workload, decide, num_envs=3):
     simulator = FrameSimulator(workload, num_envs)
     simulator.observes = False
     simulator.reset(np.arange(num_envs))
-    if isinstance(decide, FrameSearch):
+    if isinstance(decide, FrameSearch | OffloadPolicy):
         decide.reset(simulator)
     while not simulator.outcome["terminated"].all():
-        actions = decide.act({}, simulator) if isinstance(decide, FrameSearch) else decide(simulator)
+        actions = decide.act({}, simulator) if isinstance(decide, FrameSearch | OffloadPolicy) else decide(simulator)
         assert actions.dtype == np.int64
         assert actions.shape == (num_envs,)
         simulator.step(actions)
@@ -44,7 +45,7 @@ def rewards(simulator):
 def test_every_frame_of_droo_is_best():
     best = rewards(played(DROO, FrameSearch("frame-search", exhaustive=True)))
     descent = rewards(played(DROO, FrameSearch("frame-descent", exhaustive=False)))
-    local, edge = rewards(played(DROO, all_local)), rewards(played(DROO, all_edge))
+    local, edge = rewards(played(DROO, OffloadPolicy("all-local", "all-local"))), rewards(played(DROO, OffloadPolicy("all-edge", "all-edge")))
     for other in (descent, local, edge):
         assert (best >= other * (1 - 1e-12)).all()
     assert descent.sum() > 0.99 * best.sum()
@@ -52,7 +53,7 @@ def test_every_frame_of_droo_is_best():
 
 
 def test_same_choice_for_all():
-    local, edge = played(DROO, all_local), played(DROO, all_edge)
+    local, edge = played(DROO, OffloadPolicy("all-local", "all-local")), played(DROO, OffloadPolicy("all-edge", "all-edge"))
     assert not local.episode(0)["offloads"].any()
     assert edge.episode(0)["offloads"].all()
 
@@ -61,7 +62,7 @@ def test_same_choice_for_all():
 def test_drift_plus_penalty_is_stable_within_the_budget(exhaustive):
     simulator = played(LYDROO, FrameSearch("frame-search", exhaustive))
     queues = np.array([simulator.episode(row).groupby("frame")["queue"].mean().to_numpy() for row in range(3)])
-    local = played(LYDROO, all_local)
+    local = played(LYDROO, OffloadPolicy("all-local", "all-local"))
     unstable = np.array([local.episode(row).groupby("frame")["queue"].mean().to_numpy() for row in range(3)])
     # The log has the last 128 frames of 400; queues that are stable do not grow over these.
     assert queues.shape == (3, 128)

@@ -13,7 +13,7 @@ from hetgym.evaluate import hypervolume
 
 PNG = b"\x89PNG"
 
-FRONT = ["evaluate", "--front", "--scenario", "mec-gmorl", "--set", "num_requests=20", "--episodes", "3",
+FRONT = ["evaluate", "--front", "--scenario", "mec-gmorl", "--set", "horizon=20", "--episodes", "3",
          "--metric", "delay,energy", "--weights", "3", "--policies", "weighted-greedy,random"]  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def test_families_alone_can_be_compared(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sweep", "num_requests=1,2"], "sweep: is not for --front"),
+        (["--sweep", "horizon=10,20"], "sweep: is not for --front"),
         (["--gantt", "x.png"], "gantt: is not for --front"),
         (["--adversarial", "heft", "cpop"], "adversarial: is not for --front"),
         (["--set", "weights=[1,0,0]"], "set: weights is what --front varies"),

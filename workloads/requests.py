@@ -1,4 +1,4 @@
-"""Requests to be offloaded: when they arrive, from whom, and how large they are; functions of (seed, episode, request)."""
+"""Requests to be offloaded: from whom, and how large they are, as functions of (seed, episode, request)."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def read_columns(path: Path, columns: list[str]) -> FloatArray:
     for column in columns:
         if column not in table:
             raise HetgymError(f"{path}: there is no column {column!r}; there are {', '.join(table.columns)}")
-    numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    numbers: FloatArray = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     wrong = np.argwhere(~(np.isfinite(numbers) & (numbers >= 0)))
     if wrong.size:
         row, place = wrong[0]
@@ -174,4 +174,3 @@ def draw_request(
     request.size = draw_quantity(kinds[kind].size, recorded, numbers, index, 0)
     request.work = draw_quantity(kinds[kind].work, recorded, numbers, index, 1)
     request.deadline = draw_quantity(kinds[kind].deadline, recorded, numbers, index, 2)
-

@@ -130,14 +130,14 @@ class ExhaustiveSearch(Planner):
                 f"no more than {MOST_COMBINATIONS}"
             )
         rules = replace(rules, room=min(rules.room, count), reward="realised")
-        simulator = given_simulator(instance, rules, min(combinations, SIDE_BY_SIDE))
+        simulator = given_simulator([instance] * min(combinations, SIDE_BY_SIDE), rules)
         simulator.logs = False
         best = BestChoices(np.zeros(count, np.int64), math.inf)
         for begin in range(0, combinations, simulator.num_envs):
             choices = _combinations(exists, begin, min(simulator.num_envs, combinations - begin))
             # The last batch is filled up with its last combination.
             choices = np.pad(choices, ((0, simulator.num_envs - len(choices)), (0, 0)), mode="edge")
-            play_choices(simulator, [instance] * simulator.num_envs, choices)
+            play_choices(simulator, choices)
             values = _values(simulator, self._objective)
             first = int(values.argmin())
             if values[first] < best.value:

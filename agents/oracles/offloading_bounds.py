@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
+from ...envs.offloading.advance import BEGIN, advance
 from ...envs.offloading.instance import FloatArray, Instance, Records
 from ...envs.offloading.luck import PLACEMENT, Luck
 from ...envs.offloading.rules import DELAY, ENERGY, MISSES, Rules
@@ -27,7 +28,7 @@ from ...workloads.requests import REQUEST_KIND
 Objective = Literal["cost", "delay", "energy", "makespan"]
 """Sums over an episode, and the time of its last end: weighted normalised costs, seconds, J, seconds."""
 
-SIDE_BY_SIDE = 512
+SIDE_BY_SIDE = 64
 """Episodes that are played to find something out."""
 
 _ROUNDING = 1e-9
@@ -38,14 +39,14 @@ _HIGHEST_AMPLITUDE, _HIGHEST_MOVING_AMPLITUDE = math.sqrt(53 * math.log(2)), 4.0
 that of the least uniform number of 53 bits; where something moves, that of 16 waves in phase."""
 
 
-def given_simulator(instance: Instance, rules: Rules, num_envs: int) -> OffloadSimulator:
-    """Returns a simulator for given instances.
+def given_simulator(instances: Sequence[Instance], rules: Rules) -> OffloadSimulator:
+    """Returns a simulator that has begun to play instances.
 
     Args:
-        instance: One of the same shapes.
+        instances: B of them, of the same shapes.
         rules: How they are played.
-        num_envs: B.
     """
+    instance = instances[0]
     kinds = np.zeros(1, REQUEST_KIND)
     kinds["share"] = 1.0
     source = Source(
@@ -56,26 +57,27 @@ def given_simulator(instance: Instance, rules: Rules, num_envs: int) -> OffloadS
             placements=np.zeros(len(instance.accesses), PLACEMENT),
             area=np.zeros(1),
         ),
-        process=PoissonArrivals(mean_interarrival=1.0).law(1),
+        process=PoissonArrivals(mean_interarrival=1.0).law(None),
         recorded_times=np.empty(0),
         kinds=kinds,
         recorded=np.zeros((1, 1)),
         cloud=np.zeros(len(instance.targets), np.bool_),
     )
-    simulator = OffloadSimulator(source, rules, num_envs)
+    simulator = OffloadSimulator(source, rules, len(instances))
     simulator.observes = False
+    simulator.reset(np.zeros(len(instances), np.int64), instances)
     return simulator
 
 
-def play_choices(simulator: OffloadSimulator, instances: Sequence[Instance], choices: IntArray) -> None:
-    """Plays an episode in every environment.
+def play_choices(simulator: OffloadSimulator, choices: IntArray) -> None:
+    """Plays the instances that a simulator was given, from their beginning to their end.
 
     Args:
-        simulator: Left where the episodes ended.
-        instances: B of them.
+        simulator: Its environments were reset with B instances; it is left where the episodes end.
         choices: int64 (B, N), a candidate for each request.
     """
-    simulator.reset(np.zeros(simulator.num_envs, np.int64), instances)
+    rows = np.arange(simulator.num_envs)
+    advance(simulator.handle, rows, np.full(rows.size, BEGIN), np.zeros((0, 3)), False)
     for actions in np.ascontiguousarray(choices.T):
         simulator.step(actions)
 
@@ -114,17 +116,15 @@ class Alone:
             instance: Any.
         """
         request, candidate = np.nonzero(existing_candidates(instance))
-        num_envs = min(len(request), SIDE_BY_SIDE)
         demands, rows = np.zeros(len(request), FORECAST), np.zeros(len(request), ROW)
-        # A batch of one has more room for rows.
-        simulator = given_simulator(instance, Rules(room=1), max(num_envs, 2))
-        environments = np.arange(simulator.num_envs)
         singles = [replace(instance, requests=instance.requests[n : n + 1]) for n in range(len(instance.requests))]
-        for begin in range(0, len(request), num_envs):
-            # The last batch is filled up with what was played already.
-            played = (begin + environments) % len(request)
-            simulator.reset(np.zeros(simulator.num_envs, np.int64), [singles[n] for n in request[played]])
-            demands[played] = simulator.state.forecasts[environments, candidate[played]]
+        # The last batch is filled up with what was played already; a batch of one would have much room for rows.
+        width = np.arange(max(min(len(request), SIDE_BY_SIDE), 2))
+        simulator = given_simulator([singles[0]] * len(width), Rules(room=1))
+        for begin in range(0, len(request), len(width)):
+            played = (begin + width) % len(request)
+            simulator.reset(np.zeros(len(width), np.int64), [singles[n] for n in request[played]])
+            demands[played] = simulator.state.forecasts[width, candidate[played]]
             simulator.step(candidate[played])
             rows[played] = simulator.state.log[:, 0]
         return cls(request, candidate, demands, rows)

@@ -333,7 +333,7 @@ class _Parts:
 def convex_optimum(instance: Instance, request: int = 0) -> SplitChoice:
     """Returns the best decision of the continuous face for a request that has all to itself.
 
-    It goes to the target with the highest rate, as the rules say. The optimum is exact (to a relative 1e-8), of the
+    It goes to the target with the highest rate, as the rules say. The optimum is exact, to a relative 1e-6, of the
     cost that the simulator charges for an episode of this request alone.
 
     Args:

@@ -138,8 +138,8 @@ def solve_static(instance: Instance, time_limit: float = 10.0) -> StaticSolution
         raise HetgymError(f"policy 'milp': time_limit: must be positive (given: {time_limit})")
     alone = Alone.of(instance)
     found, bound = _chosen(instance, alone, time_limit)
-    simulator = given_simulator(instance, Rules(room=len(instance.requests)), len(found))
-    play_choices(simulator, [instance] * len(found), found)
+    simulator = given_simulator([instance] * len(found), Rules(room=len(instance.requests)))
+    play_choices(simulator, found)
     makespans = simulator.state.status["makespan"]
     best = int(makespans.argmin())
     makespan = float(makespans[best])

@@ -239,9 +239,8 @@ class Simulator(ABC):
 
     def _clipped(self, actions: NDArray[Any], box: spaces.Box) -> NDArray[np.float64]:
         if actions.shape != self._action_shape or actions.dtype.kind not in "iuf" or not np.isfinite(actions).all():
-            raise HetgymError(
-                f"actions: must be finite numbers of the shape {self._action_shape}, not {actions.dtype} {actions.shape}"
-            )
+            given = f"{actions.dtype} {actions.shape}"
+            raise HetgymError(f"actions: must be finite numbers of the shape {self._action_shape}, not {given}")
         return np.clip(actions.astype(np.float64), box.low, box.high)
 
     @abstractmethod

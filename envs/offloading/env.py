@@ -21,17 +21,17 @@ class OffloadEnv(SingleEnv):
     """Decides what is computed on the user's own device, at the edge or in the cloud, and where a network is split.
 
     ## Description
-    Users have requests: tasks in bits and cycles, inferences of a network, prompts for a language model. Each is computed
-    by the user's own device, or sent over a radio cell or a line to a server, whole or after its first layers. Channels fade
-    from block to block; processors, radios and servers are shared or queue. Each request is decided once. Frames (wireless
-    power, Lyapunov queues) decide for user after user, and then allocate. ``docs/offloading.md`` and
+    Users have requests: tasks in bits and cycles, inferences of a network, prompts for a language model. Each is
+    computed by the user's own device, or sent over a radio cell or a line to a server, whole or after its first layers.
+    Channels fade from block to block; processors, radios and servers are shared or queue. Each request is decided once.
+    Frames (wireless power, Lyapunov queues) decide for user after user, and then allocate. ``docs/offloading.md`` and
     ``docs/offloading-frames.md`` have all rules.
 
     ## Action Space
     ``Discrete(1 + T * O)``, for T targets (a server behind an access point) with O options (split points, or variants).
-    Candidate 0 is the user's own device; candidate ``1 + (target - 1) * O + option`` sends the request to a target. What does
-    not exist is masked. A masked action does not raise: the lowest-index allowed one is executed. In frames: 0 local,
-    1 offload.
+    Candidate 0 is the user's own device; candidate ``1 + (target - 1) * O + option`` sends the request to a target.
+    What does not exist is masked. A masked action does not raise: the lowest-index allowed one is executed. In frames:
+    0 local, 1 offload.
 
     ## Observation Space
     A dictionary (``observation="flat"``: the same numbers as one Box). Features are float32, clipped to [-10, 10],
@@ -47,25 +47,26 @@ class OffloadEnv(SingleEnv):
     Nobody is on the way. Places, speeds, weights and requests are those of (seed, episode).
 
     ## Reward
-    Minus the weighted sum of delay, energy and misses, normalised by the scenario's units. ``forecast`` (default) charges
-    what is forecast with the decision, and later what the forecast was wrong by; ``realised`` charges when the outcome is
-    known. Both add up to the same. Frames: the weighted computation rate, or drift plus penalty.
+    Minus the weighted sum of delay, energy and misses, normalised by the scenario's units. ``forecast`` (default)
+    charges what is forecast with the decision, and later what the forecast was wrong by; ``realised`` charges when the
+    outcome is known. Both add up to the same. Frames: the weighted computation rate, or drift plus penalty.
 
     ## Episode End
-    Terminates with the last request (``num_requests``, or all that arrive up to the ``horizon``), which includes all that
-    is on the way then; is never truncated.
+    Terminates with the last request (``num_requests``, or all that arrive up to the ``horizon``), which includes all
+    that is on the way then; is never truncated.
 
     ## Information
-    At the end ``info["metrics"]``: ``delay`` (s), ``energy`` (J), ``missed``, ``error`` and ``offloaded`` (shares), all means
-    over requests; ``cost``, the weighted cost of a request; ``makespan`` (s), the last end; ``requests``; ``delay_cost``,
-    ``energy_cost`` and ``misses_cost``, the normalised sums. Frames: ``computation_rate``, ``weighted_rate`` (bit/s),
-    ``backlog`` (bits), ``energy`` (J a frame). ``env.unwrapped.episode()`` gives a row for each request.
+    At the end ``info["metrics"]``: ``delay`` (s), ``energy`` (J), ``missed``, ``error`` and ``offloaded`` (shares), all
+    means over requests; ``cost``, the weighted cost of a request; ``makespan`` (s), the last end; ``requests``;
+    ``delay_cost``, ``energy_cost`` and ``misses_cost``, the normalised sums. Frames: ``computation_rate``,
+    ``weighted_rate`` (bit/s), ``backlog`` (bits), ``energy`` (J a frame). ``env.unwrapped.episode()`` gives a row for
+    each request.
 
     ## Arguments
     ``scenario`` (a name, a path or a `Scenario`; default ``mec-gmorl``), its settings by keyword (``num_edges=8``,
-    ``weights=(0.5, 0.5, 0)``), ``reward``, ``observation`` (``dict`` or ``flat``), ``render_mode`` (``rgb_array``), ``copy``
-    (default true; false gives live arrays that are valid for one further step).
-    ``reset(options={"instance": ...})`` plays an `Instance` that fits the scenario's bounds.
+    ``weights=(0.5, 0.5, 0)``), ``reward``, ``observation`` (``dict`` or ``flat``), ``render_mode`` (``rgb_array``),
+    ``copy`` (default true; false gives live arrays that are valid for one further step). ``reset(options={"instance":
+    ...})`` plays an `Instance` that fits the scenario's bounds.
 
     ```python
     import gymnasium
@@ -101,8 +102,8 @@ class OffloadContinuousEnv(SingleEnv):
     """Decides what share of a request is offloaded, with what power it is sent, and how fast the rest is computed.
 
     ## Description
-    The world is that of `OffloadEnv`. Each request is computed in two parts at once: a share goes to the target to which the
-    user could send fastest now, the rest stays on the user's own device. It ends when both parts have.
+    The world is that of `OffloadEnv`. Each request is computed in two parts at once: a share goes to the target to
+    which the user could send fastest now, the rest stays on the user's own device. It ends when both parts have.
 
     ## Action Space
     ``Box(-1, 1, (3,))``: the share, from 0 to 1; the power, from 1 % of the user's own to all of it; the speed of the
@@ -165,15 +166,15 @@ class MOOffloadEnv(SingleEnv):
     That of `OffloadEnv`.
 
     ## Observation Space
-    That of `OffloadEnv`; the first entries of ``context`` are the weights of the episode, for agents that are conditioned on
-    preferences.
+    That of `OffloadEnv`; the first entries of ``context`` are the weights of the episode, for agents that are
+    conditioned on preferences.
 
     ## Starting State
     That of `OffloadEnv`.
 
     ## Reward
-    float64 (3,), a fresh array: minus delay, energy and misses, normalised by the scenario's units. ``reward_space`` is its
-    space, ``reward_dim`` is 3.
+    float64 (3,), a fresh array: minus delay, energy and misses, normalised by the scenario's units. ``reward_space`` is
+    its space, ``reward_dim`` is 3.
 
     ## Episode End
     That of `OffloadEnv`.
@@ -237,5 +238,7 @@ def _of_requests(scenario: str | Path | Scenario) -> Scenario:
     """
     loaded = load_scenario(scenario)
     if not isinstance(loaded, OffloadScenario) or not loaded.objectives:
-        raise HetgymError(f"scenario {loaded.name!r} has no vector of rewards; choose one of requests, such as mec-gmorl")
+        raise HetgymError(
+            f"scenario {loaded.name!r} has no vector of rewards; choose one of requests, such as mec-gmorl"
+        )
     return loaded

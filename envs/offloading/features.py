@@ -1,6 +1,7 @@
 """What an agent sees of offloading: the features one by one, and the kernels that write them.
 
-Times are divided by the delay unit, energies by the energy unit, so that they mean the same for any workload and machine.
+Times are divided by the delay unit, energies by the energy unit, so that they mean the same for any workload and
+machine.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""What would come of each option if no request came after it: what observations, greedy policies and rewards are made of."""
+"""What would come of each option if no request came after it: observations, greedy policies and rewards use it."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from ...compilation import inner, rare
 from ...hardware_models.radio import rate_of

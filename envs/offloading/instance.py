@@ -8,8 +8,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import HetgymError
-
 FloatArray = NDArray[np.float64]
 Records = NDArray[Any]
 
@@ -149,7 +147,7 @@ class Channel:
     episode: int = 0
 
     def value(self, user: int, access: int, block: int, is_radio: bool, fades: bool = True) -> float:
-        """Returns the power gain of a cell (its mean, if it does not fade), or the rate of a line in bit/s, in a block."""
+        """Returns the power gain of a cell in a block, or its mean if `fades` is false; or the rate of a line, bit/s."""
         from .channel import channel_value
 
         return float(

@@ -16,7 +16,9 @@ from .instance import FloatArray, Records
 from .state import World
 
 PAIR, FIXED, SOMEWHERE, FLYING, LINE = range(5)
-"""How access points are placed: at a drawn distance from each user, at a place, anywhere, in the air; or not at all."""
+"""How access points are placed: at a drawn distance from each user, at a place, anywhere, in the air; or not at all.
+
+The first three are on the ground."""
 
 _SPEEDS, _POSITIONS, _PLACES, _DISTANCES, _SHADOWS, _WEIGHTS, _OFFSETS = range(124, 131)
 
@@ -124,7 +126,7 @@ def _draw_gains(world: World, b: int) -> None:
         for user in range(num_users):
             index = user * num_accesses + access
             loss = 0.0
-            if cell.kind == PAIR or cell.kind == FIXED or cell.kind == SOMEWHERE:
+            if cell.kind <= SOMEWHERE:
                 distance = np.hypot(x - state.positions[b, user, 0], y - state.positions[b, user, 1])
                 if cell.kind == PAIR:
                     distance = _between(cell.low, cell.high, random_uniform(distances, index))
@@ -154,7 +156,7 @@ def _draw_weights(world: World, b: int) -> None:
 
 @inner
 def first_request(world: World, b: int, place: int) -> None:
-    """Moves one of the two places in the order of arrivals to the first request; the arguments are those of `move_on`."""
+    """Moves one of the two places in the order of arrivals to the first request; arguments as in `move_on`."""
     state, status = world.state, world.state.status[b]
     arrival = state.arrivals[b, place]
     if status.is_given:

@@ -122,7 +122,7 @@ class OffloadScenario(Scenario):
             return ("frame-search", "frame-descent", "all-local", "all-edge", "random")
         if self.continuous:
             return ("convex", "partial-split", "all-local", "all-edge", "random")
-        names = ["weighted-greedy", "greedy-delay", "greedy-social", "greedy-energy", "least-work", "jsq"]
+        names = ["weighted-greedy", "weighted-selfish", "greedy-delay", "greedy-social", "greedy-energy", "least-work", "jsq"]
         names += ["power-of-two", "round-robin", "lyapunov", "threshold"]
         names += ["all-local"] if self.users.local else []
         names += ["all-edge"] if self.edges else []

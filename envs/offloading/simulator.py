@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from ...compilation import hold
 from ...errors import HetgymError
+from ...workloads.arrivals import PoissonArrivals
+from ...workloads.requests import REQUEST_KIND
 from ..core.simulator import Simulator, observation_space
 from .advance import BEGIN, NOTHING, advance, list_requests
 from .features import SCHEMA
 from .instance import REQUEST, SHARINGS, Channel, FloatArray, Instance, Records
-from .luck import Luck
+from .luck import PLACEMENT, Luck
 from .rules import OBJECTIVES, Rules
 from .state import IntArray, Setting, State, View, World
 from .table import COLUMNS, REMOTE
@@ -52,6 +54,26 @@ class Source:
     kinds: Records
     recorded: FloatArray
     cloud: NDArray[np.bool_]
+
+    @classmethod
+    def given(cls, instance: Instance) -> Source:
+        """Returns a source for instances that are given, of the same shapes: without them it has but empty requests."""
+        kinds = np.zeros(1, REQUEST_KIND)
+        kinds["share"] = 1.0
+        return cls(
+            template=replace(instance, requests=instance.requests[:0]),
+            luck=Luck(
+                user_speed=np.ones((len(instance.users), 2)),
+                server_speed=np.ones((len(instance.servers), 2)),
+                placements=np.zeros(len(instance.accesses), PLACEMENT),
+                area=np.ones(1),
+            ),
+            process=PoissonArrivals(mean_interarrival=1.0).law(None),
+            recorded_times=np.empty(0),
+            kinds=kinds,
+            recorded=np.zeros((1, 1)),
+            cloud=np.zeros(len(instance.targets), np.bool_),
+        )
 
 
 class OffloadSimulator(Simulator):
@@ -277,7 +299,8 @@ def _padded(traces: Sequence[FloatArray]) -> FloatArray:
 def _check_fits(instance: Any, template: Instance) -> None:
     """Checks that an instance can be played in a scenario's environment."""
     if not isinstance(instance, Instance):
-        raise HetgymError(f"instance: must be a hetgym offloading Instance, not {type(instance).__name__} ({instance!r})")
+        what = f"{type(instance).__name__} ({instance!r})"
+        raise HetgymError(f"instance: must be a hetgym offloading Instance, not {what}")
     for name in ("users", "servers", "accesses", "targets", "options"):
         given, wanted = getattr(instance, name).shape, getattr(template, name).shape
         if given != wanted:

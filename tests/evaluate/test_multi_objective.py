@@ -17,7 +17,7 @@ from hetgym.evaluate import evaluate, evaluate_front, front_points, summarise_fr
 from hetgym.evaluate.figures import ORACLE_COLOURS, front_figure, save_figure
 from hetgym.evaluate.multi_objective import default_reference_point
 
-SHORT: dict[str, Any] = {"num_requests": 20}
+SHORT: dict[str, Any] = {"horizon": 20.0}
 
 
 def front_table(costs: dict[tuple[str, str], list[list[list[float]]]], clairvoyant: str = "") -> pd.DataFrame:

@@ -37,10 +37,17 @@ DESCRIPTIONS = {
     "greedy-energy": "Takes the least forecast energy.",
     "greedy-social": "Takes the least forecast delay, that of others included.",
     "weighted-greedy": "Takes the least forecast cost, by the weights of the objectives.",
+    "weighted-selfish": "Takes the least forecast cost of its own, whatever it costs others.",
     "neurosurgeon": "Cuts where computing and sending take least time, without queues (doi:10.1145/3037697.3037698).",
     "neurosurgeon-energy": "Cuts where computing and sending take least energy of the device (the same paper).",
 }
 """Rules without settings, by name."""
+
+SEARCHES = {
+    "frame-search": ("Frames: the best of all choices of up to 12 users; LyDROO's drift plus penalty.", True),
+    "frame-descent": ("Frames: changes a choice at a time while that helps (arXiv:1708.08810).", False),
+}
+"""Searches for the choices of a frame, by name; whether they try all."""
 
 
 class OffloadPolicy:
@@ -68,7 +75,7 @@ class OffloadPolicy:
         if rule not in RULES:
             raise unknown_name("rule for offloading", rule, list(RULES))
         self.name = name
-        self.conditioned = rule == "weighted-greedy"
+        self.conditioned = rule in ("weighted-greedy", "weighted-selfish")
         self._rule, self._code = rule, RULES.index(rule)
         self._settings = settings or Settings()
 
@@ -160,10 +167,11 @@ def _checked(policy: str, name: str, number: float) -> float:
 def named_policies() -> dict[str, Callable[..., Policy]]:
     """Returns what makes each policy of the family, by name."""
     makers: dict[str, Callable[..., Policy]] = {name: _maker(name, line) for name, line in DESCRIPTIONS.items()}
-    frames = {"frame-search": partial(FrameSearch, "frame-search", True), "frame-descent": partial(FrameSearch, "frame-descent", False)}
-    frames["frame-search"].__doc__ = "Frames: the best of all choices up to 12 users, by descent for more: DROO's optimum, LyDROO's drift plus penalty."
-    frames["frame-descent"].__doc__ = "Frames: changes one user's choice at a time while that helps (coordinate descent, arXiv:1708.08810)."
-    return makers | {"threshold": threshold, "lyapunov": lyapunov} | frames
+    for name, (line, tries_all) in SEARCHES.items():
+        search = partial(FrameSearch, name, tries_all)
+        search.__doc__ = line
+        makers[name] = search
+    return makers | {"threshold": threshold, "lyapunov": lyapunov}
 
 
 def _maker(name: str, description: str) -> Callable[..., Policy]:

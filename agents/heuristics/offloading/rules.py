@@ -45,6 +45,7 @@ BY_OPTION = (
     "greedy-energy",
     "greedy-social",
     "weighted-greedy",
+    "weighted-selfish",
     "lyapunov",
     "neurosurgeon",
     "neurosurgeon-energy",
@@ -54,6 +55,7 @@ BY_OPTION = (
 - ``greedy-delay``, ``greedy-energy``: the forecast delay, or energy.
 - ``greedy-social``: the forecast delay and what it would delay others by.
 - ``weighted-greedy``: all forecast costs, with the weights of the episode.
+- ``weighted-selfish``: the same without what it would delay others by.
 - ``lyapunov``: drift plus penalty, ``penalty x (delay + imposed) / delay unit + Y x energy / energy unit``, where Y,
   the virtual queue of the user, grows by ``(energy - budget) / energy unit`` with each decision, and is never negative.
   The principle is that of LODCO (Mao, Zhang, Letaief 2016, doi:10.1109/JSAC.2016.2611964) and LyDROO (Bi et al. 2021,
@@ -67,7 +69,7 @@ RULES = BY_TARGET + BY_OPTION
 """In the order of the codes that kernels take."""
 
 (_ALL_LOCAL, _ALL_EDGE, _ALL_CLOUD, _ROUND_ROBIN, _LEAST_WORK, _JSQ, _POWER_OF_TWO, _THRESHOLD) = range(len(BY_TARGET))
-(_DELAY, _ENERGY, _SOCIAL, _WEIGHTED, _LYAPUNOV, _NEUROSURGEON, _NEUROSURGEON_ENERGY) = range(
+(_DELAY, _ENERGY, _SOCIAL, _WEIGHTED, _SELFISH, _LYAPUNOV, _NEUROSURGEON, _NEUROSURGEON_ENERGY) = range(
     len(BY_TARGET), len(RULES)
 )
 
@@ -166,6 +168,8 @@ def _key_of_option(episode: Episode, f: Any, target: int, rule: int, penalty: fl
         key = f.delay + f.imposed
     elif rule == _WEIGHTED:
         key = f.cost
+    elif rule == _SELFISH:
+        key = f.cost - episode.weights[0] * f.imposed / episode.units[0]
     elif rule == _LYAPUNOV:
         key = penalty * (f.delay + f.imposed) / episode.units[0] + queue * f.energy / episode.units[1]
     elif rule == _NEUROSURGEON:

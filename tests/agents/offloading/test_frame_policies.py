@@ -45,7 +45,10 @@ def rewards(simulator):
 def test_every_frame_of_droo_is_best():
     best = rewards(played(DROO, FrameSearch("frame-search", exhaustive=True)))
     descent = rewards(played(DROO, FrameSearch("frame-descent", exhaustive=False)))
-    local, edge = rewards(played(DROO, OffloadPolicy("all-local", "all-local"))), rewards(played(DROO, OffloadPolicy("all-edge", "all-edge")))
+    local, edge = (
+        rewards(played(DROO, OffloadPolicy("all-local", "all-local"))),
+        rewards(played(DROO, OffloadPolicy("all-edge", "all-edge"))),
+    )
     for other in (descent, local, edge):
         assert (best >= other * (1 - 1e-12)).all()
     assert descent.sum() > 0.99 * best.sum()
@@ -53,7 +56,10 @@ def test_every_frame_of_droo_is_best():
 
 
 def test_same_choice_for_all():
-    local, edge = played(DROO, OffloadPolicy("all-local", "all-local")), played(DROO, OffloadPolicy("all-edge", "all-edge"))
+    local, edge = (
+        played(DROO, OffloadPolicy("all-local", "all-local")),
+        played(DROO, OffloadPolicy("all-edge", "all-edge")),
+    )
     assert not local.episode(0)["offloads"].any()
     assert edge.episode(0)["offloads"].all()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hetgym import HetgymError
-from hetgym.agents.heuristics.offloading.policy import OffloadPolicy, is_cloud, named_policies
+from hetgym.agents.heuristics.offloading.policy import SEARCHES, OffloadPolicy, is_cloud, named_policies
 from hetgym.agents.heuristics.offloading.rules import RULES
 from hetgym.agents.policy import Policy
 from hetgym.compilation import kernel
@@ -178,6 +178,12 @@ PLAIN = {
     "greedy-energy": lambda seen: seen.least(lambda name: seen.forecasts[name]["energy"]),
     "greedy-social": lambda seen: seen.least(lambda name: sum(seen.forecasts[name][["delay", "imposed"]].item())),
     "weighted-greedy": lambda seen: seen.least(lambda name: seen.forecasts[name]["cost"]),
+    "weighted-selfish": lambda seen: seen.least(
+        lambda name: (
+            seen.forecasts[name]["cost"]
+            - seen.instance.weights[0] * seen.forecasts[name]["imposed"] / seen.instance.units[0]
+        )
+    ),
     "lyapunov": lyapunov,
     "neurosurgeon": neurosurgeon,
     "neurosurgeon-energy": lambda seen: neurosurgeon(seen, power=True),
@@ -232,14 +238,14 @@ def test_by_default_the_budget_is_what_options_take_on_average():
 
 
 def test_names():
-    makers = named_policies()
+    makers = {name: maker for name, maker in named_policies().items() if name not in SEARCHES}
     assert set(makers) == set(RULES) == set(PLAIN)
     for name, maker in makers.items():
         policy = maker()
         assert isinstance(policy, Policy)
         assert policy.name == name
         assert not policy.clairvoyant
-        assert policy.conditioned == (name == "weighted-greedy")
+        assert policy.conditioned == name.startswith("weighted")
         assert len(maker.__doc__.splitlines()[0]) <= 120
 
 

@@ -30,6 +30,7 @@ class LearnedPolicy:
     """
 
     clairvoyant = False
+    conditioned = True
 
     def __init__(self, path: Path, sample: bool = False) -> None:
         """Finds the checkpoint; it is loaded when the environment is known.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ class Policy(Protocol):
         clairvoyant: Whether it reads the future: realised noise, arrivals, routing. Such a policy is an oracle.
 
     A policy that never looks at the observation may say so with an attribute ``observes = False``: evaluation then
-    leaves observations out, and is faster.
+    leaves observations out, and is faster. One that decides by the weights of the objectives, which an observation
+    shows, may say so with ``conditioned = True``: fronts then play it once for each weight vector.
     """
 
     name: str
@@ -31,8 +32,8 @@ class Policy(Protocol):
     def reset(self, simulator: Simulator) -> None:
         """Prepares for the episodes that have just begun."""
 
-    def act(self, observation: Arrays, simulator: Simulator) -> Actions:
-        """Returns one action for each episode, int64 (B,).
+    def act(self, observation: Arrays, simulator: Simulator) -> NDArray[Any]:
+        """Returns one action for each episode, int64 (B,); in a continuous face float64 (B, ...).
 
         Args:
             observation: The simulator's observation, (B, ...) each; what a learned agent reads.

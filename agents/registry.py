@@ -16,6 +16,9 @@ from .heuristics.caching.names import combined_policy, named_policies
 from .heuristics.duplication import Duplication
 from .heuristics.offloading.policy import named_policies as offloading_policies
 from .heuristics.uniform import RandomPolicy
+from .oracles.offloading import ExhaustiveSearch
+from .oracles.offloading_shares import Convex, PartialSplit
+from .oracles.offloading_static import Milp
 from .policy import Policy
 
 
@@ -27,6 +30,9 @@ def _cp_sat(**settings: Any) -> Policy:
 
 
 _ANY_FAMILY: dict[str, Callable[..., Policy]] = {"random": RandomPolicy}
+
+_SHARES: dict[str, Callable[..., Policy]] = {"partial-split": PartialSplit, "convex": Convex}
+"""Policies of the continuous face of offloading."""
 
 _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
     "task-graph": {
@@ -62,10 +68,13 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "re-heft": replay.PeriodicHeft,
     },
     "expert-cache": named_policies(),
-    "offloading": offloading_policies(),
+    "offloading": offloading_policies() | _SHARES,
 }
 
-_SOLVERS: dict[str, dict[str, Callable[..., Policy]]] = {"task-graph": {"cp-sat": _cp_sat}}
+_SOLVERS: dict[str, dict[str, Callable[..., Policy]]] = {
+    "task-graph": {"cp-sat": _cp_sat},
+    "offloading": {"exhaustive": ExhaustiveSearch, "milp": Milp},
+}
 
 _PATTERNS = ("best-of-K:NAME", "VICTIM+PREFETCH+WAY", "ppo:PATH", "module:callable")
 _BEST_OF = re.compile(r"best-of-(\d{1,6})")
@@ -76,7 +85,7 @@ def list_policies(family: str | None = None, solvers: bool = False) -> list[str]
 
     Args:
         family: Those of one family; of all by default.
-        solvers: Whether to add the exact solvers, which take their time and need the extra ``hetgym[oracle]``.
+        solvers: Whether to add the exact solvers, which take their time; ``cp-sat`` needs the extra ``hetgym[oracle]``.
 
     Raises:
         HetgymError: If there is no such family.
@@ -85,7 +94,7 @@ def list_policies(family: str | None = None, solvers: bool = False) -> list[str]
         raise unknown_name("family", family, sorted(_BY_FAMILY))
     families = [family] if family else sorted(_BY_FAMILY)
     registers = [_BY_FAMILY, _SOLVERS] if solvers else [_BY_FAMILY]
-    return [name for register in registers for one in families for name in register[one]] + list(_ANY_FAMILY)
+    return [name for register in registers for one in families for name in register.get(one, {})] + list(_ANY_FAMILY)
 
 
 def describe_policies() -> dict[str, str]:

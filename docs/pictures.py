@@ -1,11 +1,11 @@
-"""Draws the pictures of scenarios.md: for each scenario the schedule of a good policy."""
+"""Draws the pictures of scenarios.md: for each scenario what a good policy does, and README's picture of a front."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
@@ -14,11 +14,12 @@ from PIL import Image
 from hetgym.agents import make_policy
 from hetgym.envs import TaskGraphScenario, load_scenario
 from hetgym.envs.task_graph.render import gantt
-from hetgym.evaluate import play
+from hetgym.evaluate import evaluate_front, front_points, play
+from hetgym.evaluate.figures import front_figure
 
 FOLDER = Path(__file__).parent / "images" / "scenarios"
-COLOURS = 64
-"""Of a picture's palette: enough for smooth letters, and small files."""
+COLOURS = 256
+"""Of a picture's palette: enough for smooth letters and thin lines, and small files."""
 
 
 def kernel(name: str) -> str:
@@ -71,6 +72,21 @@ PICTURES = {
 STREAMS = {"soc-stream-high": 40, "canonical-stream": 20, "spark-stream": 12}
 """How many jobs are drawn of each, as online EFT runs them."""
 
+OFFLOADING: dict[str, tuple[str, dict[str, Any]]] = {
+    "mec-gmorl": ("weighted-greedy", {}),
+    "mec-dense": ("weighted-greedy", {}),
+    "mec-partial": ("weighted-greedy", {}),
+    "mec-droo": ("frame-search", {}),
+    "mec-lydroo": ("frame-search", {}),
+    "split-mobile": ("weighted-greedy", {"mean_interarrival": 0.01}),
+    "uav-relay": ("weighted-greedy", {}),
+    "llm-edge": ("weighted-greedy", {}),
+}
+"""Who decides in scenarios of offloading, and settings with which there is more to see."""
+
+FRONT = ("weighted-greedy", "greedy-delay", "greedy-energy", "least-work", "jsq", "lyapunov", "threshold", "all-edge")
+"""Whose points are drawn."""
+
 
 def draw(name: str, picture: Picture) -> None:
     """Writes the picture of a scenario."""
@@ -95,6 +111,24 @@ def draw_stream(name: str, num_jobs: int) -> None:
     save(figure, name)
 
 
+def draw_offloading(name: str, policy: str, settings: dict[str, Any]) -> None:
+    """Writes the picture of an episode of offloading, the first of seed 0."""
+    scenario = load_scenario(name, **settings)
+    simulator = scenario.simulator(1)
+    play(simulator, make_policy(policy, scenario.family), [0])
+    figure = simulator.figure(0)
+    title = figure.axes[0].get_title(loc="left")
+    figure.axes[0].set_title(f"{name} by {policy}: {title}", loc="left", fontsize="medium")
+    save(figure, name)
+
+
+def draw_front() -> None:
+    """Writes README's picture of the fronts of offloading's policies."""
+    scenario = load_scenario("mec-gmorl")
+    table = evaluate_front(scenario, FRONT, objectives=["delay", "energy"])
+    save(front_figure(front_points(table), scenario), "../offload-front")
+
+
 def save(figure: Figure, name: str) -> None:
     """Writes a picture with few colours."""
     drawn = BytesIO()
@@ -107,3 +141,6 @@ if __name__ == "__main__":
         draw(name, picture)
     for name, num_jobs in STREAMS.items():
         draw_stream(name, num_jobs)
+    for name, (policy, settings) in OFFLOADING.items():
+        draw_offloading(name, policy, settings)
+    draw_front()

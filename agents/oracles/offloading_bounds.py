@@ -15,15 +15,12 @@ from scipy.optimize import linprog
 
 from ...envs.offloading.advance import BEGIN, advance
 from ...envs.offloading.instance import FloatArray, Instance, Records
-from ...envs.offloading.luck import PLACEMENT, Luck
 from ...envs.offloading.rules import DELAY, ENERGY, MISSES, Rules
 from ...envs.offloading.simulator import OffloadSimulator, Source
 from ...envs.offloading.state import FORECAST, ROW, IntArray
 from ...errors import unknown_name
 from ...hardware_models.radio import rate_of, uav_gain
-from ...workloads.arrivals import PoissonArrivals
 from ...workloads.fading import FADINGS
-from ...workloads.requests import REQUEST_KIND
 
 Objective = Literal["cost", "delay", "energy", "makespan"]
 """Sums over an episode, and the time of its last end: weighted normalised costs, seconds, J, seconds."""
@@ -46,24 +43,7 @@ def given_simulator(instances: Sequence[Instance], rules: Rules) -> OffloadSimul
         instances: B of them, of the same shapes.
         rules: How they are played.
     """
-    instance = instances[0]
-    kinds = np.zeros(1, REQUEST_KIND)
-    kinds["share"] = 1.0
-    source = Source(
-        template=replace(instance, requests=instance.requests[:0]),
-        luck=Luck(
-            user_speed=np.ones((len(instance.users), 2)),
-            server_speed=np.ones((len(instance.servers), 2)),
-            placements=np.zeros(len(instance.accesses), PLACEMENT),
-            area=np.zeros(1),
-        ),
-        process=PoissonArrivals(mean_interarrival=1.0).law(None),
-        recorded_times=np.empty(0),
-        kinds=kinds,
-        recorded=np.zeros((1, 1)),
-        cloud=np.zeros(len(instance.targets), np.bool_),
-    )
-    simulator = OffloadSimulator(source, rules, len(instances))
+    simulator = OffloadSimulator(Source.given(instances[0]), rules, len(instances))
     simulator.observes = False
     simulator.reset(np.zeros(len(instances), np.int64), instances)
     return simulator

@@ -75,9 +75,15 @@ def _forecast_all(world: World, episode: Episode, b: int) -> None:
     power = episode.users[episode.request[0].user].power
     forecasts, options = world.state.forecasts[b], episode.options.shape[3]
     take_stock(episode)
-    forecast(episode, 0, 0, 0.0, power, 1.0, False, forecasts[0])
-    for row in range(1, forecasts.size):
-        forecast(episode, 1 + (row - 1) // options, (row - 1) % options, 1.0, power, 1.0, False, forecasts[row])
+    for row in range(forecasts.size):
+        target, option = _named(row, options)
+        forecast(episode, target, option, 1.0, power, 1.0, False, forecasts[row])
+
+
+@inner
+def _named(row: int, options: int) -> tuple[int, int]:
+    """Returns the target and the option that a candidate stands for."""
+    return (0, 0) if row == 0 else (1 + (row - 1) // options, (row - 1) % options)
 
 
 @inner
@@ -108,8 +114,7 @@ def _decide(world: World, episode: Episode, b: int, candidate: int, knobs: Float
     """Takes a decision: a candidate, or a share, a power and a speed, each from -1 to 1."""
     options, power = episode.options.shape[3], episode.users[episode.request[0].user].power
     split, fraction, factor = knobs.size > 0, 1.0, 1.0
-    target = 0 if candidate == 0 else 1 + (candidate - 1) // options
-    option = 0 if candidate == 0 else (candidate - 1) % options
+    target, option = _named(candidate, options)
     f = world.state.forecasts[b, candidate]
     if split:
         target, option, fraction = best_rate(world, episode, b), 0, 0.5 * (knobs[0] + 1.0)

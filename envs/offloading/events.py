@@ -260,7 +260,7 @@ def run(episode: Episode, until: float, stops_with_room: bool) -> None:
         boundary = np.inf
         if status.sending > 0 and np.isfinite(episode.block):
             boundary = (status.block + 1) * episode.block
-        if min(time, boundary) > until:
+        if min(time, boundary) > until or (place < 0 and boundary == np.inf):
             break
         if boundary <= time:
             status.now = boundary

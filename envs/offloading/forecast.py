@@ -85,19 +85,27 @@ def take_stock(episode: Episode) -> None:
     """Writes down what forecasts of the current decision have to know of those who are on their way."""
     status = episode.status[0]
     status.radio = status.now
+    first = 0
     for server in range(episode.server_state.size):
         unit = episode.server_state[server]
-        unit.inbound = 0.0
+        unit.first, unit.inbound = first, 0.0
         unit.progress_now = shared_now(episode, server)
+        first += unit.num_on_way
     for position in range(status.on_way):
-        remote, left = episode.remote[episode.order[position]], episode.left[position]
+        place = episode.order[position]
+        remote = episode.remote[place]
         unit = episode.server_state[remote.server]
-        left.server, left.is_there = remote.server, remote.stage == SHARED
+        left = episode.left[unit.first]
+        # Until all are in their places, `first` is where the server's next one goes.
+        unit.first += 1
+        left.place, left.is_there = place, remote.stage == SHARED
         left.work = max(remote.shared - unit.progress_now, 0.0) if left.is_there else remote.shared
         if remote.stage <= TRANSIT:
             unit.inbound += remote.serial
             if remote.stage <= SENDING and remote.user == episode.request[0].user:
                 status.radio = max(status.now, remote.forecast_sent)
+    for server in range(episode.server_state.size):
+        episode.server_state[server].first -= episode.server_state[server].num_on_way
 
 
 @inner
@@ -199,11 +207,9 @@ def _forecast_remote(
     both, backlog = 0.0, 0.0
     if unit.num_on_way > 0:
         drained = _drained(episode, server, f.served)
-        for position in range(status.on_way):
-            left = episode.left[position]
-            if left.server == server:
-                backlog += left.work
-                both += _common(left, drained, f.shared)
+        for position in range(unit.first, unit.first + unit.num_on_way):
+            backlog += episode.left[position].work
+            both += _common(episode.left[position], drained, f.shared)
     f.backlog = serial_free - status.now + costs.per_job * backlog
     f.left = f.served + costs.fixed * f.shared + costs.per_job * (f.shared + both)
     f.imposed = costs.per_job * both
@@ -223,12 +229,11 @@ def charge_others(episode: Episode, f: Any, server: int) -> None:
         f: The `FORECAST` that was charged.
         server: Which server.
     """
+    unit = episode.server_state[server]
     drained, per_job = _drained(episode, server, f.served), episode.servers[server].per_job
-    for position in range(episode.status[0].on_way):
+    for position in range(unit.first, unit.first + unit.num_on_way):
         left = episode.left[position]
-        if left.server == server:
-            remote = episode.remote[episode.order[position]]
-            remote.imposed += per_job * _common(left, drained, f.shared)
+        episode.remote[left.place].imposed += per_job * _common(left, drained, f.shared)
 
 
 @rare

@@ -43,7 +43,7 @@ def frames_figure(table: pd.DataFrame, system: str, duration: float, energy_budg
     below[-1].set_xlabel("frame")
     below[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.align_ylabels()
-    title = f"{system}: frames {shown['frame'].min()} to {last}" if len(shown) else f"{system}: no frame is over"
+    title = f"frames {shown['frame'].min()} to {last}" if len(shown) else "no frame is over"
     choices.set_title(title, loc="left")
     return figure
 

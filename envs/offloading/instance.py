@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import HetgymError
+
 FloatArray = NDArray[np.float64]
 Records = NDArray[Any]
 
@@ -147,7 +149,7 @@ class Channel:
     episode: int = 0
 
     def value(self, user: int, access: int, block: int, is_radio: bool, fades: bool = True) -> float:
-        """Returns the power gain of a cell in a block, or its mean if `fades` is false; or the rate of a line, bit/s."""
+        """Returns the power gain of a cell in a block (the mean, unless `fades`), or the rate of a line in bit/s."""
         from .channel import channel_value
 
         return float(
@@ -183,3 +185,76 @@ class Instance:
     channel: Channel
     units: FloatArray = field(default_factory=lambda: np.ones(2))
     weights: FloatArray = field(default_factory=lambda: np.array([1.0, 0.0, 0.0]))
+
+    def check(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            HetgymError: If one is out of its range; the message says which.
+        """
+        kinds, users = self.options.shape[1], len(self.users)
+        arrival = self.requests["arrival"]
+        _require(
+            "requests",
+            "arrival",
+            arrival,
+            "finite, not negative and not before the one above",
+            np.isfinite(arrival) & (arrival >= 0) & (np.diff(arrival, prepend=0.0) >= 0),
+        )
+        _require_index("requests", "user", self.requests["user"], users)
+        _require_index("requests", "kind", self.requests["kind"], kinds)
+        for name in ("size", "work"):
+            _require_finite("requests", name, self.requests[name], least=0.0)
+        deadline = self.requests["deadline"]
+        _require("requests", "deadline", deadline, "not negative", deadline >= 0)
+        _require_index("users", "device", self.users["device"], self.options.shape[0])
+        for what, name in (("users", "speed"), ("users", "power"), ("servers", "speed")):
+            _require_finite(what, name, getattr(self, what)[name], above=0.0)
+        for what, name in (
+            ("users", "energy"), ("users", "receive_power"), ("users", "idle_power"), ("servers", "fixed"),
+            ("servers", "energy"), ("targets", "latency"),
+        ):  # fmt: skip
+            _require_finite(what, name, getattr(self, what)[name], least=0.0)
+        _require_finite("servers", "per_job", self.servers["per_job"], least=0.0)
+        _require_finite("servers", "fixed + per_job", self.servers["fixed"] + self.servers["per_job"], above=0.0)
+        self._check_ways()
+
+    def _check_ways(self) -> None:
+        """Checks what leads to servers."""
+        _require_index("targets", "access", self.targets["access"], len(self.accesses))
+        _require_index("targets", "server", self.targets["server"], len(self.servers))
+        backhaul = self.targets["backhaul"]
+        _require("targets", "backhaul", backhaul, "above 0", backhaul > 0)
+        cells, lines = self.accesses[self.accesses["is_radio"]], self.accesses[~self.accesses["is_radio"]]
+        for name in ("bandwidth", "down_bandwidth", "noise", "power"):
+            _require_finite("accesses", name, cells[name], above=0.0)
+        _require_finite("accesses", "down_ratio", lines["down_ratio"], above=0.0)
+        _require_finite("channel", "gain", self.channel.gain, above=0.0)
+        _require("channel", "block", np.array([self.channel.block]), "above 0", np.array([self.channel.block > 0]))
+        for access in np.flatnonzero(~self.accesses["is_radio"]).tolist():
+            _require_finite("channel", "trace", self.channel.trace[access, : self.channel.length[access]], above=0.0)
+        asked = self.options[self.options["exists"]]
+        for name in ("local", "serial", "shared", "up", "down", "error"):
+            _require_finite("options", name, asked[name], least=0.0)
+        if not self.options["exists"].any(axis=(2, 3)).all():
+            raise HetgymError("instance: options: for each device and kind one must exist")
+
+
+def _require(what: str, name: str, values: Records, wanted: str, right: NDArray[np.bool_]) -> None:
+    wrong = np.flatnonzero(~right.ravel())
+    if wrong.size:
+        raise HetgymError(
+            f"instance: {what}: {name}: number {wrong[0]} must be {wanted} (given: {values.ravel()[wrong[0]]:g})"
+        )
+
+
+def _require_index(what: str, name: str, values: Records, count: int) -> None:
+    _require(what, name, values, f"from 0 to {count - 1}", (values >= 0) & (values < count))
+
+
+def _require_finite(
+    what: str, name: str, values: Records, least: float | None = None, above: float | None = None
+) -> None:
+    enough = values >= least if least is not None else values > (above or 0.0)
+    wanted = f"finite and {'at least' if least is not None else 'above'} {least if least is not None else above:g}"
+    _require(what, name, values, wanted, np.isfinite(values) & enough)

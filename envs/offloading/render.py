@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
@@ -17,16 +19,24 @@ STAGES = (
     ("on the device", "decided", "ready", "#2f7d4f"),
     ("waits for the radio", "ready", "begin_send", "#e5d9b6"),
     ("sent", "begin_send", "sent", "#3b73b9"),
+    ("on its way", "sent", "reached", "#a9c4e6"),
     ("at the server", "reached", "left", "#c0452c"),
+    ("on its way", "left", "down", "#a9c4e6"),
     ("result", "down", "end", "#7b5ea7"),
 )
 """What happens to a request: its name, the columns of its begin and end, and its colour."""
 
-REQUESTS_SHOWN = 50
+IN_TWO_PARTS = "result, or rest of the part on the device"
+"""The last stage where some requests are split: the table says when the later of their parts ended, not which it is."""
+
+REQUESTS_SHOWN = 40
 """The picture shows the last of them; more would be too narrow to see."""
 
 MOST_LINES = 12
 """Servers that are drawn; more lines could not be told apart."""
+
+COLOURS = colormaps["tab20"]
+"""Of servers: ten strong colours, and between them ten pale ones."""
 
 
 def timeline(table: pd.DataFrame, instance: Instance) -> Figure:
@@ -39,10 +49,9 @@ def timeline(table: pd.DataFrame, instance: Instance) -> Figure:
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     bars, crowd = figure.subplots(2, 1, sharex=True, height_ratios=(2.6, 1))
     shown = table.tail(REQUESTS_SHOWN)
-    used = _draw_requests(bars, shown)
+    handles = _draw_requests(bars, shown, instance)
     _draw_crowd(crowd, table, instance)
-    bars.set_title(_title(table, len(shown)), loc="left")
-    handles = [Patch(color=colour, label=name) for name, _, _, colour in STAGES if name in used]
+    bars.set_title(_title(table, len(shown)), loc="left", fontsize="medium")
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     if len(shown):
@@ -56,41 +65,43 @@ def _title(table: pd.DataFrame, shown: int) -> str:
     if not len(table):
         return "no request has ended"
     away, missed = (table["target"] > 0).mean(), table["missed"].mean()
-    last = f"the last {shown} of {len(table)} requests" if shown < len(table) else f"{shown} requests"
-    delay = EngFormatter(unit="s", places=2)(table["delay"].mean())
-    return f"{last}: mean delay {delay}, {away:.0%} offloaded, {missed:.0%} late"
+    drawn = f", of which the last {shown} are drawn" if shown < len(table) else ""
+    delay = EngFormatter(unit="s")(float(f"{table['delay'].mean():.3g}"))
+    return f"mean delay {delay}, {away:.0%} offloaded, {missed:.0%} late; {len(table)} requests{drawn}"
 
 
-def _draw_requests(axes: Axes, shown: pd.DataFrame) -> set[str]:
-    """Draws a bar for each stage of each request, and returns which stages there are."""
-    used: set[str] = set()
+def _draw_requests(axes: Axes, shown: pd.DataFrame, instance: Instance) -> list[Artist]:
+    """Draws a bar for each stage of each request, and returns what a legend needs."""
+    legend: dict[str, Artist] = {}
     places = -np.arange(len(shown))
+    split = shown["fraction"].between(0, 1, inclusive="neither").any()
     for name, first, last, colour in STAGES:
-        begin, end = shown[first].to_numpy(), shown[last].to_numpy()
         boxes = [
             Rectangle((left, place - 0.4), right - left, 0.8)
-            for left, right, place in zip(begin, end, places, strict=True)
+            for left, right, place in zip(shown[first], shown[last], places, strict=True)
             if right > left
         ]
-        if boxes and not (name == "waits for the radio" and np.isnan(end).all()):
-            used.add(name)
+        if boxes:
+            label = IN_TWO_PARTS if split and last == "end" else name
+            legend[label] = Patch(color=colour, label=label)
             axes.add_collection(PatchCollection(boxes, facecolor=colour, edgecolor="none"))
     late = shown["missed"].to_numpy(dtype=bool)
     if late.any():
-        axes.plot(shown["end"].to_numpy()[late], places[late], "x", color="black", markersize=4)
-    labels = [f"{request} (user {user}, {_where(target)})" for request, user, target in zip(
-        shown["request"], shown["user"], shown["target"], strict=True
-    )]  # fmt: skip
-    every = max(1, -(-len(shown) // 25))
-    axes.set_yticks(places[::every], labels[::every], fontsize=7)
+        ends = shown["end"].to_numpy()[late]
+        (legend["late"],) = axes.plot(ends, places[late], "x", color="black", markersize=4, label="late", clip_on=False)
+    labels = [
+        f"{request} (user {user}, {_where(target, instance)})"
+        for request, user, target in zip(shown["request"], shown["user"], shown["target"], strict=True)
+    ]
+    axes.set_yticks(places, labels, fontsize=6.5)
     axes.set_ylim(-len(shown) + 0.4 if len(shown) else -1.0, 0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
-    return used
+    return list(legend.values())
 
 
-def _where(target: int) -> str:
-    return "here" if target == 0 else f"target {target}"
+def _where(target: int, instance: Instance) -> str:
+    return "here" if target == 0 else f"server {instance.targets['server'][target - 1]}"
 
 
 def _draw_crowd(axes: Axes, table: pd.DataFrame, instance: Instance) -> None:
@@ -103,9 +114,10 @@ def _draw_crowd(axes: Axes, table: pd.DataFrame, instance: Instance) -> None:
         order = np.argsort(times, kind="stable")
         changes = np.concatenate([np.ones(len(rows)), -np.ones(len(rows))])[order]
         steps = np.concatenate([[0.0], times[order]]), np.concatenate([[0.0], np.cumsum(changes)])
-        axes.step(*steps, where="post", linewidth=1.0, label=f"server {server}")
+        colour = COLOURS(2 * server % 20 + server // 10)
+        axes.step(*steps, where="post", linewidth=1.0, color=colour, label=f"server {server}")
     axes.set_ylabel("requests there")
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper left", fontsize=7, frameon=False, ncols=6)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=7, frameon=False, ncols=6)

@@ -146,7 +146,7 @@ class OffloadSimulator(Simulator):
     def _accept(self, instances: Sequence[Any] | None) -> list[Instance] | None:
         if instances is None:
             return None
-        for instance in instances:
+        for instance in {id(instance): instance for instance in instances}.values():
             _check_fits(instance, self.source.template)
         return list(instances)
 
@@ -307,3 +307,4 @@ def _check_fits(instance: Any, template: Instance) -> None:
             raise HetgymError(f"instance: {name} must be of the shape {wanted}, as the scenario's (given: {given})")
     if not len(instance.requests):
         raise HetgymError("instance: must have at least one request")
+    instance.check()

@@ -125,6 +125,7 @@ SERVER_STATE = np.dtype(
         ("since", np.float64),  # seconds
         ("num_shared", np.int64),
         ("num_on_way", np.int64),  # that were decided for it and have not left it
+        ("first", np.int64),  # at a decision: place in `left` of the first of those
         ("inbound", np.float64),  # at a decision: serial work of those that have not reached it, seconds
         ("progress_now", np.float64),  # at a decision: `progress` now
     ],
@@ -135,7 +136,7 @@ SERVER_STATE = np.dtype(
 LEFT = np.dtype(
     [
         ("work", np.float64),  # units of work that are left for the shared unit
-        ("server", np.int32),
+        ("place", np.int32),  # of the request
         ("is_there", np.bool_),  # whether it is in the shared unit
     ],
     align=True,
@@ -208,7 +209,7 @@ class State(NamedTuple):
     journey: Records  # (B, R) of JOURNEY
     order: NDArray[np.int64]  # (B, R) places in `remote`: of those on their way as they were decided, then free ones
     when: FloatArray  # (B, R) seconds; next event of each place
-    left: Records  # (B, R) of LEFT, in the order of `order`; at a decision
+    left: Records  # (B, R) of LEFT, server by server; at a decision
     forecasts: Records  # (B, A) of FORECAST
     chosen: Records  # (B,) of FORECAST, of a decision that none of these is about
     scratch: Records  # (B,) of JOURNEY, a request that is never on its way

@@ -213,3 +213,44 @@ def test_many_at_once_leave_at_the_times_of_the_closed_form() -> None:
     for _ in range(3):
         simulator.step(np.array([1]))
     np.testing.assert_allclose(simulator.episode(0)["delay"], [6, 10, 14], rtol=1e-12)
+
+
+WRONG = {
+    "requests: arrival: number 1 must be finite": ("requests", "arrival", 1, np.nan),
+    "requests: arrival: number 0 must be finite, not negative": ("requests", "arrival", 0, -1.0),
+    "requests: user: number 0 must be from 0 to": ("requests", "user", 0, 99),
+    "requests: size: number 2 must be finite and at least 0": ("requests", "size", 2, -0.5),
+    "requests: deadline: number 0 must be not negative": ("requests", "deadline", 0, -2.0),
+    "users: speed: number 0 must be finite and above 0": ("users", "speed", 0, 0.0),
+    "users: power: number 0 must be finite and above 0": ("users", "power", 0, np.inf),
+    "servers: fixed": ("servers", "fixed", 0, -1.0),
+    "targets: access: number 0 must be from 0 to": ("targets", "access", 0, -1),
+    "targets: backhaul: number 0 must be above 0": ("targets", "backhaul", 0, 0.0),
+    "accesses: bandwidth: number 0 must be finite and above 0": ("accesses", "bandwidth", 0, 0.0),
+    "accesses: noise: number 0": ("accesses", "noise", 0, -1.0),
+}
+
+
+@pytest.mark.parametrize(("message", "change"), WRONG.items())
+def test_a_wrong_number_of_an_instance_is_named(message: str, change: tuple[str, str, int, float]) -> None:
+    instance = drawn_instance(5, lines=0.0)
+    what, name, place, value = change
+    records = getattr(instance, what).copy()
+    records[name][place] = value
+    with pytest.raises(HetgymError, match=message):
+        replace(instance, **{what: records}).check()
+
+
+def test_a_channel_through_which_nothing_passes_is_refused() -> None:
+    instance = drawn_instance(5, lines=0.0)
+    instance.channel.gain[0, 0] = 0.0
+    with pytest.raises(HetgymError, match="channel: gain: number 0 must be finite and above 0"):
+        instance.check()
+
+
+def test_options_of_which_none_exists_are_refused() -> None:
+    instance = drawn_instance(5)
+    options = instance.options.copy()
+    options["exists"][0, 0] = False
+    with pytest.raises(HetgymError, match="options: for each device and kind one must exist"):
+        replace(instance, options=options).check()

@@ -1,0 +1,133 @@
+"""Offloading is learned: by our masked PPO, which can be killed and resumed to the bit, and by SAC of stable-baselines3."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file
+from stable_baselines3 import SAC
+
+from hetgym import HetgymError
+from hetgym.agents.checkpoint import load_card
+from hetgym.envs import make_sb3
+from hetgym.evaluate import evaluate, evaluate_front
+from hetgym.train import TrainSettings, train
+
+CONTINUOUS = "hetgym/OffloadContinuous-v0"
+ONE_USER: dict[str, Any] = {"num_users": 1, "num_requests": 20, "weights": (0.5, 0.5, 0.0)}
+HELD_OUT = range(1_000, 1_100)
+
+
+def test_ppo_learns_within_a_minute_and_follows_the_weights(tmp_path: Path) -> None:
+    run = train(
+        TrainSettings(
+            scenario="mec-gmorl",
+            output=tmp_path,
+            steps=25_000,
+            gamma=0.9,
+            decay=True,
+            rounds=0,
+            evaluate_every=5,
+            held_out=100,
+        )
+    )
+    returns = pd.read_csv(run / "curve.csv")["return"]
+    assert returns.iloc[-1] > 0.92 * returns.iloc[0]
+    learned = f"ppo:{run}"
+    table = evaluate("mec-gmorl", ["random", "weighted-greedy", learned], episodes=100)
+    cost = table.groupby("policy")["cost"].mean()
+    assert cost[learned] < 0.6 * cost["random"]
+    front = evaluate_front("mec-gmorl", learned, [[0, 1], [1, 0]], ["delay", "energy"], episodes=50)
+    for_energy, for_delay = (rows for _, rows in front.groupby("weight_delay"))
+    assert for_energy["energy_cost"].mean() < 0.8 * for_delay["energy_cost"].mean()
+    assert for_delay["delay_cost"].mean() < 0.8 * for_energy["delay_cost"].mean()
+
+
+RESUMED = TrainSettings(
+    num_envs=4, rollout=20, steps=640, batch_size=40, hidden=8, rounds=0, decay=True, evaluate_every=2, held_out=4
+)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    ["mec-gmorl", "mec-partial", "mec-dense", "split-mobile", "uav-relay", "llm-edge", "mec-droo", "mec-lydroo"],
+)
+def test_resumed_run_equals_an_uninterrupted_one(scenario: str, tmp_path: Path) -> None:
+    def interrupt(steps: int, _: dict[str, float]) -> None:
+        if steps > 400:
+            raise KeyboardInterrupt
+
+    settings = replace(RESUMED, scenario=scenario)
+    whole = train(replace(settings, output=tmp_path / "whole"))
+    resumed = replace(settings, output=tmp_path / "resumed")
+    with pytest.raises(KeyboardInterrupt):
+        train(resumed, interrupt)
+    assert load_card(resumed.output / "last").steps == 320  # in the midst of episodes
+    train(replace(resumed, resume=True))
+    for name in ("policy", "training"):
+        one, two = (load_file(run / "last" / f"{name}.safetensors") for run in (whole, resumed.output))
+        assert one.keys() == two.keys()
+        for key, tensor in one.items():
+            np.testing.assert_array_equal(tensor, two[key], err_msg=key)
+    assert (whole / "curve.csv").read_text() == (resumed.output / "curve.csv").read_text()
+
+
+def test_ppo_refuses_the_continuous_face(tmp_path: Path) -> None:
+    with pytest.raises(HetgymError, match="continuous"):
+        train(replace(RESUMED, scenario="mec-partial", set=("continuous=true",), output=tmp_path))
+
+
+def sac(env: Any, **settings: Any) -> SAC:
+    torch.set_num_threads(1)
+    return SAC(
+        "MultiInputPolicy",
+        env,
+        learning_rate=1e-3,
+        gamma=0.9,
+        batch_size=64,
+        buffer_size=20_000,
+        policy_kwargs={"net_arch": [64, 64]},
+        seed=0,
+        **settings,
+    )
+
+
+def mean_return(model: SAC | None) -> float:
+    """Returns what a model, or chance, gets in the first episodes of the held-out seeds."""
+    env = make_sb3(CONTINUOUS, len(HELD_OUT), HELD_OUT[0], scenario="mec-partial", **ONE_USER)
+    chance = np.random.default_rng(0)
+    observation, total, going = env.reset(), np.zeros(env.num_envs), np.ones(env.num_envs, bool)
+    while going.any():
+        if model is None:
+            actions = chance.uniform(-1, 1, (env.num_envs, 3))
+        else:
+            actions, _ = model.predict(observation, deterministic=True)  # type: ignore[arg-type]
+        observation, reward, done, _ = env.step(actions)
+        total += np.where(going, reward, 0.0)
+        going &= ~done
+    return float(total.mean())
+
+
+def test_sac_learns_within_a_minute() -> None:
+    env = make_sb3(CONTINUOUS, 8, 0, scenario="mec-partial", **ONE_USER)
+    model = sac(env, learning_starts=500, gradient_steps=4)
+    untrained = mean_return(model)
+    model.learn(4_000)
+    assert mean_return(model) > 0.25 * max(untrained, mean_return(None))
+
+
+def test_sac_learns_from_one_environment() -> None:
+    env = gymnasium.make(CONTINUOUS, scenario="mec-partial", **ONE_USER)
+    model = sac(env, learning_starts=100)
+    before = model.policy.state_dict()["actor.mu.weight"].clone()
+    model.learn(200)
+    assert model.ep_info_buffer is not None
+    assert {episode["l"] for episode in model.ep_info_buffer} == {20}
+    assert not torch.equal(before, model.policy.state_dict()["actor.mu.weight"])

@@ -117,7 +117,9 @@ def _decide(world: World, episode: Episode, b: int, candidate: int, knobs: Float
     target, option = _named(candidate, options)
     f = world.state.forecasts[b, candidate]
     if split:
-        target, option, fraction = best_rate(world, episode, b), 0, 0.5 * (knobs[0] + 1.0)
+        target, option = best_rate(world, episode, b), 0
+        can_go = world.state.forecasts[b, 1 + (target - 1) * options].exists
+        fraction = 0.5 * (knobs[0] + 1.0) if can_go else 0.0
         power *= LEAST_POWER + (1.0 - LEAST_POWER) * 0.5 * (knobs[1] + 1.0)
         factor = LEAST_SPEED + (1.0 - LEAST_SPEED) * 0.5 * (knobs[2] + 1.0)
         f = world.state.chosen[b]

@@ -141,6 +141,8 @@ def _wrong_choice(row: Row, instance: Instance, continuous: bool) -> Iterator[st
             yield f"{row} has option {option} of target {target}, of {options.shape[1]} and {options.shape[0]}"
         elif not options[target, option]["exists"]:
             yield f"{row} has option {option} of target {target}, which does not exist"
+        elif target > 0 and not _is_in_reach(row, instance, options):
+            yield f"{row} goes to a cell that is out of reach"
     if row.target > 0 and not row.power > 0:
         yield f"{row} is sent with {row.power} W"
     if not continuous and row.target > 0 and row.power != instance.users["power"][row.user]:
@@ -152,6 +154,19 @@ def _wrong_choice(row: Row, instance: Instance, continuous: bool) -> Iterator[st
         yield f"{row} has a share of {row.fraction} for target {row.target}"
     if continuous and row.option != 0:
         yield f"{row} is decided in two parts, with option {row.option}"
+
+
+def _is_in_reach(row: Row, instance: Instance, options: Any) -> bool:
+    channel = instance.channel
+    block = 0 if math.isinf(channel.block) else math.floor(row.decided / channel.block)
+
+    def gain(target: int) -> float:
+        access = instance.targets["access"][target - 1]
+        return channel.value(row.user, access, block, True, False) if instance.accesses["is_radio"][access] else 0.0
+
+    open_targets = [target for target in range(1, len(options)) if options[target]["exists"].any()]
+    own = gain(row.target)
+    return own == 0.0 or own * channel.reach >= max(map(gain, open_targets)) * (1 - TOLERANCE)
 
 
 class _Check:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...compilation import inner, rare
 from ...hardware_models.radio import rate_of
 from .channel import block_at, down_rate, fading_at, mean_value_at, value_at
@@ -106,6 +108,32 @@ def take_stock(episode: Episode) -> None:
                 status.radio = max(status.now, remote.forecast_sent)
     for server in range(episode.server_state.size):
         episode.server_state[server].first -= episode.server_state[server].num_on_way
+    status.best_gain = 0.0
+    if np.isfinite(episode.reach):
+        _find_reach(episode)
+
+
+@rare
+def _find_reach(episode: Episode) -> None:
+    """Finds the least mean gain of cells that are within the user's reach."""
+    status, request = episode.status[0], episode.request[0]
+    block, device = block_at(status.now, episode.block), episode.users[request.user].device
+    for target in range(episode.targets.size):
+        access, is_open = episode.targets[target].access, False
+        for option in range(episode.options.shape[3]):
+            is_open |= episode.options[device, request.kind, target + 1, option].exists
+        if is_open and episode.accesses[access].is_radio:
+            gain = mean_value_at(episode, request.user, access, block)
+            status.best_gain = max(status.best_gain, gain / episode.reach)
+
+
+@inner
+def _is_in_reach(episode: Episode, access: int) -> bool:
+    status = episode.status[0]
+    if status.best_gain == 0.0 or not episode.accesses[access].is_radio:
+        return True
+    block = block_at(status.now, episode.block)
+    return bool(mean_value_at(episode, episode.request[0].user, access, block) >= status.best_gain)
 
 
 @inner
@@ -142,10 +170,12 @@ def forecast(
     status, request = episode.status[0], episode.request[0]
     user = episode.users[request.user]
     option_of = episode.options[user.device, request.kind, target, option]
-    f.exists, f.error = option_of.exists, option_of.error
-    if not option_of.exists:
+    f.exists, f.error, f.rate = option_of.exists, option_of.error, 0.0
+    if target > 0 and f.exists:
+        f.exists = _is_in_reach(episode, episode.targets[target - 1].access)
+    if not f.exists:
         return
-    f.local = f.serial = f.shared = f.up = f.down = f.imposed = f.backlog = f.rate = 0.0
+    f.local = f.serial = f.shared = f.up = f.down = f.imposed = f.backlog = 0.0
     f.radio = f.done = status.now
     local = option_of.local
     stays = 1.0 if target == 0 else 0.0
@@ -214,7 +244,8 @@ def _forecast_remote(
     f.left = f.served + costs.fixed * f.shared + costs.per_job * (f.shared + both)
     f.imposed = costs.per_job * both
     down = f.left + reached.latency
-    coming = f.down / down_rate(episode.accesses[reached.access], mean, reached.backhaul) if f.down > 0.0 else 0.0
+    usual = mean if np.isfinite(episode.block) else value
+    coming = f.down / down_rate(episode.accesses[reached.access], usual, reached.backhaul) if f.down > 0.0 else 0.0
     f.end = max(f.end if split and f.local > 0.0 else 0.0, down + coming)
     f.energy += power * airtime + user.idle_power * (down - f.sent) + user.receive_power * coming
     f.energy += (f.serial * costs.speed + f.shared) * costs.energy

@@ -134,6 +134,7 @@ class Channel:
         offset: int64 (K, G), the block of the trace with which each user begins.
         seed: Of the fading.
         episode: Of the fading.
+        reach: How many times the mean gain of the best cell may be that of one to which a user sends.
     """
 
     gain: FloatArray
@@ -147,6 +148,7 @@ class Channel:
     offset: NDArray[np.int64]
     seed: int = 0
     episode: int = 0
+    reach: float = np.inf
 
     def value(self, user: int, access: int, block: int, is_radio: bool, fades: bool = True) -> float:
         """Returns the power gain of a cell in a block (the mean, unless `fades`), or the rate of a line in bit/s."""
@@ -230,6 +232,7 @@ class Instance:
             _require_finite("accesses", name, cells[name], above=0.0)
         _require_finite("accesses", "down_ratio", lines["down_ratio"], above=0.0)
         _require_finite("channel", "gain", self.channel.gain, above=0.0)
+        _require("channel", "reach", np.array([self.channel.reach]), "at least 1", np.array([self.channel.reach >= 1]))
         _require("channel", "block", np.array([self.channel.block]), "above 0", np.array([self.channel.block > 0]))
         for access in np.flatnonzero(~self.accesses["is_radio"]).tolist():
             _require_finite("channel", "trace", self.channel.trace[access, : self.channel.length[access]], above=0.0)

@@ -301,6 +301,8 @@ class Run:
         targets, per_target = options.shape
         if not (0 <= target < targets and 0 <= option < per_target and options[target, option]["exists"]):
             raise HetgymError(f"request {self.current} has no option {option} of target {target}")
+        if not self._is_in_reach(int(request["user"]), options, target):
+            raise HetgymError(f"the cell of target {target} is out of the reach of request {self.current}")
         asked = options[target, option]
         size, work = share * float(request["size"]), share * float(request["work"])
         remote = 1.0 if target > 0 else 0.0
@@ -318,6 +320,14 @@ class Run:
             speed_factor=1.0,
             in_parts=False,
         )
+
+    def _is_in_reach(self, user: int, options: Any, target: int) -> bool:
+        channel, block = self.instance.channel, self._block()
+        gains = {}
+        for number, way in enumerate(self.instance.targets, 1):
+            if self.instance.accesses["is_radio"][way["access"]] and options[number]["exists"].any():
+                gains[number] = self._channel(user, int(way["access"]), block, fades=False)
+        return target not in gains or gains[target] * channel.reach >= max(gains.values()) * (1 - 1e-12)
 
     def _request(self) -> Any:
         if self.is_over:
@@ -349,7 +359,8 @@ class Run:
         met = sum(self._met(demand, served).values())
         left = served + server["fixed"] * demand.shared + server["per_job"] * (demand.shared + met)
         down = left + target["latency"]
-        down_time = _seconds(demand.down, self._down_rate(user, demand.target, self._block(), fades=False))
+        fades = math.isinf(self.instance.channel.block)
+        down_time = _seconds(demand.down, self._down_rate(user, demand.target, self._block(), fades))
         end = max(down + down_time, done if demand.in_parts else down)
         energy = self._energy(user, demand, airtime, down - sent, down_time)
         return Forecast(

@@ -16,7 +16,7 @@ from .frames import FrameSimulator, FrameWorkload
 from .instance import ACCESS, FADING, FLIGHT, OPTION, REQUEST, SERVER, TARGET, USER, Channel, Instance, Records, Sharing
 from .luck import PLACEMENT, Luck
 from .rules import OBJECTIVES, Epochs, RewardKind, Rules
-from .settings import Count, Line, Positive, Servers, Users, find_device, middle, span
+from .settings import Count, Interval, Line, Positive, Servers, Users, find_device, middle, span
 from .simulator import OffloadSimulator, Source
 from .workload import Prompt, RequestWorkload, llm_times, shared_rate
 
@@ -47,6 +47,8 @@ class OffloadScenario(Scenario):
         area: Metres; side of the square in which users are, and cells without a place or a distance.
         sharing: What those share who send at once: nothing (``dedicated``: each has the cell's bandwidth), the
             bandwidth in ``equal`` parts, or the whole of it, with ``interference``.
+        reach: dB that the mean gain of a cell to which a user sends may be below that of the best; without it users
+            reach all cells.
         block: Seconds in which channels do not change; without it they never do.
         epochs: Whether requests are decided at their ``arrival`` or one in each ``slot``.
         slot: Seconds of a slot.
@@ -65,14 +67,22 @@ class OffloadScenario(Scenario):
     cloud: Servers | None = None
     area: Positive = 1000.0
     sharing: Sharing = "dedicated"
-    block: Positive | None = None
+    reach: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    block: Interval | None = None
     epochs: Epochs = "arrival"
-    slot: Positive = 1.0
+    slot: Interval = 1.0
     room: Annotated[int, Field(ge=1, le=65_536)] = 256
     weights: _Weights | None = None
     delay_unit: Positive | None = None
     energy_unit: Positive | None = None
     continuous: bool = False
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _check_length(cls, weights: Any) -> Any:
+        if isinstance(weights, list | tuple) and len(weights) != len(OBJECTIVES):
+            raise ValueError(f"must be three numbers, of delay, energy and misses (given: {len(weights)})")
+        return weights
 
     @field_validator("weights")
     @classmethod
@@ -234,6 +244,7 @@ class OffloadScenario(Scenario):
             gain=np.ones((num_users, len(accesses))),
             block=block,
             sharing=self.sharing,
+            reach=np.inf if self.reach is None else 10.0 ** (0.1 * self.reach),
             fading=_records(FADING, [access.faded() for access in accesses]),
             flights=_records(
                 FLIGHT, [place.group.access.flight(place.number) for place in self._accesses if place.group.access]

@@ -13,12 +13,15 @@ from ...hardware_models import Device, load_platform
 from ...hardware_models.radio import dbm_to_watts, log_distance_path_loss
 from ...workloads.bandwidth import read_bandwidth
 from ...workloads.fading import FADINGS
+from ...workloads.llm_serving import load_llm_times
 from ...workloads.task_graph import FloatArray
 from .luck import FIXED, FLYING, LINE, PAIR, SOMEWHERE
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
+Interval = Annotated[float, Field(ge=1e-6, allow_inf_nan=False)]
+"""Seconds of which an episode has many: much shorter ones would take for ever."""
 Range = Positive | tuple[Positive, Positive]
 
 PATH_LOSSES = {"macro": (128.1, 37.6), "small-cell": (140.7, 36.7)}
@@ -57,12 +60,13 @@ def find_device(name: str) -> Device:
     """Returns a device of a platform.
 
     Args:
-        name: ``platform`` or ``platform/device``; without a device the first one.
+        name: ``platform`` or ``platform/device``, the platform by name or path; without a device the first one.
 
     Raises:
         HetgymError: If there is none of this name.
     """
-    platform_name, _, device_name = name.partition("/")
+    is_platform = "/" not in name or name.endswith((".yaml", ".yml"))
+    platform_name, device_name = (name, "") if is_platform else name.rsplit("/", 1)
     devices = {device.name: device for device in load_platform(platform_name).devices}
     if device_name and device_name not in devices:
         raise unknown_name(f"device of platform {platform_name!r}", device_name, list(devices))
@@ -93,6 +97,13 @@ class Users(Frozen):
     idle_power: NonNegative = 0.0
 
     _rises = field_validator("frequency")(check_range)
+
+    @field_validator("devices")
+    @classmethod
+    def _check_devices(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+        for device in devices:
+            find_device(device)
+        return devices
 
 
 class Cell(Frozen):
@@ -286,6 +297,20 @@ class Servers(Frozen):
     latency: NonNegative = 0.0
 
     _rises = field_validator("frequency")(check_range)
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, device: str | None) -> str | None:
+        if device is not None:
+            find_device(device)
+        return device
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: str | None) -> str | None:
+        if model is not None:
+            load_llm_times(model)
+        return model
 
     @model_validator(mode="after")
     def _check_places(self) -> Servers:

@@ -198,6 +198,7 @@ class OffloadSimulator(Simulator):
             offset=state.offset[row].copy(),
             seed=int(status["seed"]),
             episode=int(status["episode"]),
+            reach=template.channel.reach,
         )
         return Instance(
             requests=requests,
@@ -283,6 +284,7 @@ def _setting(played: Sequence[Instance]) -> Setting:
         length=np.stack([channel.length for channel in channels]),
         block=np.array([channel.block for channel in channels]),
         sharing=np.array([SHARINGS.index(channel.sharing) for channel in channels]),
+        reach=np.array([channel.reach for channel in channels]),
         units=np.stack([instance.units for instance in played]),
         weights=np.stack([instance.weights for instance in played]),
         requests=requests,

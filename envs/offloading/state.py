@@ -39,6 +39,7 @@ STATUS = np.dtype(
         ("error", np.float64),
         ("away", np.int64),  # requests that were not served by the user's own device alone
         ("makespan", np.float64),  # seconds, of the last end
+        ("best_gain", np.float64),  # at a decision: mean gain of the best cell, over `reach`
         ("radio", np.float64),  # at a decision: when the user's radio is forecast to be free, seconds
         ("log_length", np.int64),
     ],
@@ -185,6 +186,7 @@ class Setting(NamedTuple):
     length: NDArray[np.int64]  # (slots, G)
     block: FloatArray  # (slots,) seconds
     sharing: NDArray[np.int64]  # (slots,)
+    reach: FloatArray  # (slots,)
     units: FloatArray  # (slots, 2) seconds, J
     weights: FloatArray  # (slots, 3)
     requests: Records  # (slots, N) of REQUEST, of given instances
@@ -306,6 +308,7 @@ class Episode(NamedTuple):
     offset: NDArray[np.int64]
     block: float
     sharing: int
+    reach: float
     units: FloatArray
     weights: FloatArray
     user_state: Records
@@ -342,6 +345,7 @@ def episode_at(world: World, b: int) -> Any:
         state.offset[b],
         setting.block[slot],
         setting.sharing[slot],
+        setting.reach[slot],
         setting.units[slot],
         state.weights[b],
         state.user_state[b],

@@ -134,6 +134,12 @@ class Network(_Kind):
     server_precision: str = "fp16"
     bottlenecks: tuple[Bottleneck, ...] = ()
 
+    @model_validator(mode="after")
+    def _check(self) -> Network:
+        for bottleneck in self.bottlenecks:
+            bottleneck.of(self.profile)
+        return self
+
     @property
     def profile(self) -> NetworkProfile:
         """The network."""
@@ -262,8 +268,8 @@ class RequestWorkload(Frozen):
 
     kind: Literal["requests"] = "requests"
     arrivals: Arrivals
-    num_requests: Annotated[int, Field(ge=1)] | None = None
-    horizon: Positive | None = None
+    num_requests: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    horizon: Annotated[float, Field(gt=0, le=1e9)] | None = None
     kinds: Annotated[tuple[AnyKind, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Offloading is learned: by our masked PPO, which can be killed and resumed to the bit, and by SAC of stable-baselines3."""
+"""Offloading is learned: by masked PPO, which can be killed and resumed to the bit, and by SAC of stable-baselines3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import torch
 from safetensors.numpy import load_file
 from stable_baselines3 import SAC
 
-from hetgym import HetgymError
 from hetgym.agents.checkpoint import load_card
 from hetgym.envs import make_sb3
 from hetgym.evaluate import evaluate, evaluate_front
@@ -30,8 +29,9 @@ def test_ppo_learns_within_a_minute_and_follows_the_weights(tmp_path: Path) -> N
         TrainSettings(
             scenario="mec-gmorl",
             output=tmp_path,
-            steps=25_000,
-            gamma=0.9,
+            steps=40_000,
+            gamma=0.5,
+            learning_rate=3e-3,
             decay=True,
             rounds=0,
             evaluate_every=5,
@@ -39,11 +39,12 @@ def test_ppo_learns_within_a_minute_and_follows_the_weights(tmp_path: Path) -> N
         )
     )
     returns = pd.read_csv(run / "curve.csv")["return"]
-    assert returns.iloc[-1] > 0.92 * returns.iloc[0]
+    assert returns.iloc[-1] > 0.9 * returns.iloc[0]
     learned = f"ppo:{run}"
     table = evaluate("mec-gmorl", ["random", "weighted-greedy", learned], episodes=100)
     cost = table.groupby("policy")["cost"].mean()
     assert cost[learned] < 0.6 * cost["random"]
+    assert cost[learned] < 1.1 * cost["weighted-greedy"]
     front = evaluate_front("mec-gmorl", learned, [[0, 1], [1, 0]], ["delay", "energy"], episodes=50)
     for_energy, for_delay = (rows for _, rows in front.groupby("weight_delay"))
     assert for_energy["energy_cost"].mean() < 0.8 * for_delay["energy_cost"].mean()
@@ -77,11 +78,6 @@ def test_resumed_run_equals_an_uninterrupted_one(scenario: str, tmp_path: Path) 
         for key, tensor in one.items():
             np.testing.assert_array_equal(tensor, two[key], err_msg=key)
     assert (whole / "curve.csv").read_text() == (resumed.output / "curve.csv").read_text()
-
-
-def test_ppo_refuses_the_continuous_face(tmp_path: Path) -> None:
-    with pytest.raises(HetgymError, match="continuous"):
-        train(replace(RESUMED, scenario="mec-partial", set=("continuous=true",), output=tmp_path))
 
 
 def sac(env: Any, **settings: Any) -> SAC:

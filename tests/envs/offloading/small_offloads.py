@@ -233,6 +233,7 @@ def drawn_instance(
         fading=np.array([(kind, draw(0, 5), luck.choice((0.0, draw(0.1, 1)))) for _ in cells], FADING),
         offset=np.array([[luck.randrange(20) for _ in cells] for _ in range(users)], np.int64),
         seed=seed,
+        reach=math.inf if always_local else luck.choice((math.inf, math.inf, 2.0)),
     )
 
 
@@ -284,7 +285,12 @@ def drawn_choice(luck: random.Random, instance: Instance, request: int) -> tuple
     """A target and one of its options that exist."""
     asked = instance.requests[request]
     options = instance.options[instance.users["device"][asked["user"]], asked["kind"]]
-    target, option = luck.choice(np.argwhere(options["exists"]).tolist())
+    cells = instance.accesses["is_radio"][instance.targets["access"]]
+    gain = np.where(cells, instance.channel.gain[asked["user"], instance.targets["access"]], 0.0)
+    exists = options["exists"].copy()
+    least = (gain * exists[1:].any(axis=1)).max() / instance.channel.reach
+    exists[1:][cells & (gain < least)] = False
+    target, option = luck.choice(np.argwhere(exists).tolist())
     return target, option
 
 

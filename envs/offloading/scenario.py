@@ -9,14 +9,13 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from ...errors import HetgymError, unknown_name
-from ...workloads import load_llm_times
 from ...workloads.arrivals import RecordedArrivals
 from ..core.scenario import Scenario, register_family
 from .frames import FrameSimulator, FrameWorkload
 from .instance import ACCESS, FADING, FLIGHT, OPTION, REQUEST, SERVER, TARGET, USER, Channel, Instance, Records, Sharing
 from .luck import PLACEMENT, Luck
 from .rules import OBJECTIVES, Epochs, RewardKind, Rules
-from .settings import Count, Interval, Line, Positive, Servers, Users, find_device, middle, span
+from .settings import Interval, Line, Positive, Servers, Users, find_device, middle, span
 from .simulator import OffloadSimulator, Source
 from .workload import Prompt, RequestWorkload, llm_times, shared_rate
 
@@ -132,7 +131,15 @@ class OffloadScenario(Scenario):
             return ("frame-search", "frame-descent", "all-local", "all-edge", "random")
         if self.continuous:
             return ("convex", "partial-split", "all-local", "all-edge", "random")
-        names = ["weighted-greedy", "weighted-selfish", "greedy-delay", "greedy-social", "greedy-energy", "least-work", "jsq"]
+        names = [
+            "weighted-greedy",
+            "weighted-selfish",
+            "greedy-delay",
+            "greedy-social",
+            "greedy-energy",
+            "least-work",
+            "jsq",
+        ]
         names += ["power-of-two", "round-robin", "lyapunov", "threshold"]
         names += ["all-local"] if self.users.local else []
         names += ["all-edge"] if self.edges else []
@@ -367,8 +374,8 @@ def _usual_units(source: Source) -> Any:
     simulator.reset(range(_SAMPLED_FROM, _SAMPLED_FROM + _SAMPLES))
     forecasts = simulator.state.forecasts
     forecasts = forecasts[forecasts["exists"]]
-    delay, energy = float(np.median(forecasts["delay"])), float(np.median(forecasts["energy"]))
-    return np.array([delay, energy if energy > 0 else 1.0])
+    units = np.array([np.median(forecasts["delay"]), np.median(forecasts["energy"])])
+    return np.where(units > 0, units, 1.0)
 
 
 register_family("offloading", OffloadScenario, {})

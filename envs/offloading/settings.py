@@ -132,7 +132,7 @@ class Cell(Frozen):
     bandwidth: Positive
     down_bandwidth: Positive | None = None
     power: Positive = 1.0
-    noise_dbm: Annotated[float, Field(allow_inf_nan=False)] = -174.0
+    noise_dbm: Annotated[float, Field(ge=-300, le=300)] = -174.0
     distance: Range | None = None
     places: tuple[tuple[float, float], ...] = ()
     path_loss: Literal["macro", "small-cell"] | tuple[float, NonNegative] = "macro"
@@ -285,7 +285,7 @@ class Servers(Frozen):
         latency: Seconds, each way.
     """
 
-    count: Count = 1
+    count: Annotated[int, Field(ge=1, le=1000)] = 1
     frequency: Range = 2.0e9
     kappa: NonNegative = 0.0
     device: str | None = None
@@ -315,5 +315,7 @@ class Servers(Frozen):
     @model_validator(mode="after")
     def _check_places(self) -> Servers:
         if isinstance(self.access, Cell) and self.access.places and len(self.access.places) != self.count:
-            raise ValueError(f"places: there must be {self.count}, as many as servers (given: {len(self.access.places)})")
+            raise ValueError(
+                f"places: there must be {self.count}, as many as servers (given: {len(self.access.places)})"
+            )
         return self

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from ...errors import HetgymError
 from ...workloads import (
-    device_llm_times,
     decoder_language_model,
+    device_llm_times,
     load_llm_times,
     network_profile,
     split_costs,
@@ -179,7 +179,9 @@ class Network(_Kind):
     def _costs(self, profile: NetworkProfile, device: str | None, server_device: str | None) -> SplitCosts:
         for name, of in ((device, "users"), (server_device, "servers")):
             if name is None:
-                raise HetgymError(f"{of}: request kind {self.name!r} is a network: say on which device, platform/device")
+                raise HetgymError(
+                    f"{of}: request kind {self.name!r} is a network: say on which device, platform/device"
+                )
         assert device is not None
         assert server_device is not None
         own = find_device(device)
@@ -270,14 +272,14 @@ class RequestWorkload(Frozen):
     arrivals: Arrivals
     num_requests: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     horizon: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    kinds: Annotated[tuple[AnyKind, ...], Field(min_length=1)]
+    kinds: tuple[AnyKind, ...]
 
     @model_validator(mode="after")
     def _check(self) -> RequestWorkload:
         if (self.num_requests is None) == (self.horizon is None):
             raise ValueError("an episode needs either num_requests or a horizon")
-        if len({kind.kind for kind in self.kinds}) > 1:
-            raise ValueError("kinds: must be all of the kind task, all network, or all prompt")
+        if len({kind.kind for kind in self.kinds}) != 1:
+            raise ValueError("kinds: must be at least one, and all of the kind task, all network, or all prompt")
         recorded = [column for column in self.columns if column]
         if recorded and not isinstance(self.arrivals, RecordedArrivals):
             raise ValueError(f"column {recorded[0]!r} is recorded, but arrivals are not: they name the table")

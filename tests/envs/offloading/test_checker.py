@@ -191,7 +191,7 @@ OTHERS = {
     "other deadlines": (changed("requests", "deadline", 1), "has missed False"),
     "each has its own cell": (with_channel(sharing="dedicated"), "bits of request"),
     "others interfere": (with_channel(sharing="interference"), "bits of request"),
-    "another trace": (with_channel(trace=np.array([[2.0, 1.0, 4.0]])), "bits of request 4"),
+    "another trace": (with_channel(trace=INSTANCE.channel.trace[:, [1, 0, 2]]), "bits of request 4"),
     "other blocks": (with_channel(block=0.75), "bits of request 4"),
     "more gain": (with_channel(gain=INSTANCE.channel.gain * 2), "bits of request"),
 }

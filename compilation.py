@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numba
 from numba.core import types
 from numba.experimental import structref
+from numba.extending import register_jitable
 from platformdirs import user_cache_path
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -91,6 +92,12 @@ def handle_kernel(function: Function) -> Function:
     take arrays from one: they would be freed while in use.
     """
     return _compile(function, no_cfunc_wrapper=True)
+
+
+def formula(function: Function) -> Function:
+    """Lets kernels call a function that otherwise stays Python's own, which takes arrays as well."""
+    jitable: Function = register_jitable(function)
+    return jitable
 
 
 @structref.register

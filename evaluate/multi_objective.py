@@ -109,8 +109,7 @@ def choose_objectives(scenario: Scenario, objectives: Sequence[str] | None = Non
 
 
 def _objectives(scenario: Scenario) -> list[str]:
-    names: tuple[str, ...] = getattr(scenario, "objectives", ())
-    return [name.removesuffix(COST) for name in names]
+    return [name.removesuffix(COST) for name in scenario.objectives]
 
 
 def _weighted(scenario: Scenario, weights: Mapping[str, float]) -> Scenario:

@@ -43,8 +43,8 @@ def roofline_time(
     Raises:
         HetgymError: If an argument is out of its range.
     """
-    _require_non_negative(flop=flop, num_bytes=num_bytes)
-    _require_positive(peak_flops=peak_flops, memory_bandwidth=memory_bandwidth)
+    require_non_negative(flop=flop, num_bytes=num_bytes)
+    require_positive(peak_flops=peak_flops, memory_bandwidth=memory_bandwidth)
     _require_fraction(compute_efficiency=compute_efficiency, memory_efficiency=memory_efficiency)
     compute = flop / (compute_efficiency * peak_flops)
     memory = num_bytes / (memory_efficiency * memory_bandwidth)
@@ -95,7 +95,7 @@ def measured_time(durations: Mapping[str, Mapping[str, float]], task: str, kind:
         raise unknown_name("task in the table of durations", task, list(durations))
     if kind not in durations[task]:
         raise unknown_name(f"kind with a duration of task {task!r}", kind, list(durations[task]))
-    _require_non_negative(**{f"durations[{task!r}][{kind!r}]": durations[task][kind]})
+    require_non_negative(**{f"durations[{task!r}][{kind!r}]": durations[task][kind]})
     return durations[task][kind]
 
 
@@ -114,7 +114,7 @@ def transfer_time(num_bytes: Quantity, links: Sequence[Link]) -> Quantity:
     Raises:
         HetgymError: If `num_bytes` is negative or not finite.
     """
-    _require_non_negative(num_bytes=num_bytes)
+    require_non_negative(num_bytes=num_bytes)
     latency = sum(link.latency for link in links)
     seconds_per_byte = max((1.0 / link.bandwidth for link in links), default=0.0)
     return latency + num_bytes * seconds_per_byte
@@ -133,7 +133,7 @@ def dynamic_power(capacitance: Quantity, voltage: Quantity, frequency: Quantity)
     Raises:
         HetgymError: If an argument is negative or not finite.
     """
-    _require_non_negative(capacitance=capacitance, voltage=voltage, frequency=frequency)
+    require_non_negative(capacitance=capacitance, voltage=voltage, frequency=frequency)
     return capacitance * voltage * voltage * frequency
 
 
@@ -155,7 +155,7 @@ def static_dynamic_energy(
     Raises:
         HetgymError: If an argument is negative or not finite, or `switching` exceeds `elapsed`.
     """
-    _require_non_negative(static_power=static_power, dynamic_power=dynamic_power, elapsed=elapsed, switching=switching)
+    require_non_negative(static_power=static_power, dynamic_power=dynamic_power, elapsed=elapsed, switching=switching)
     if np.any(np.greater(switching, elapsed)):
         raise HetgymError("switching must not exceed elapsed, of which it is a part")
     return static_power * elapsed + dynamic_power * switching
@@ -175,7 +175,7 @@ def busy_idle_energy(idle_power: float, busy_power: float, idle: Quantity, busy:
     Raises:
         HetgymError: If an argument is negative or not finite.
     """
-    _require_non_negative(idle_power=idle_power, busy_power=busy_power, idle=idle, busy=busy)
+    require_non_negative(idle_power=idle_power, busy_power=busy_power, idle=idle, busy=busy)
     return idle_power * idle + busy_power * busy
 
 
@@ -195,29 +195,50 @@ def cycle_energy(kappa: float, cycles: Quantity, frequency: Quantity) -> Quantit
     Raises:
         HetgymError: If an argument is negative or not finite.
     """
-    _require_non_negative(kappa=kappa, cycles=cycles, frequency=frequency)
+    require_non_negative(kappa=kappa, cycles=cycles, frequency=frequency)
     return kappa * cycles * frequency * frequency
 
 
 _Numbers = float | NDArray[np.float64]
 
 
-def _require_non_negative(**quantities: _Numbers) -> None:
+def require_non_negative(**quantities: _Numbers) -> None:
+    """Checks quantities by their names.
+
+    Raises:
+        HetgymError: If one is negative or not finite.
+    """
     for name, given in quantities.items():
-        _refuse_unless(np.greater_equal(given, 0) & np.isfinite(given), name, given, "finite and not negative")
+        refuse_unless(np.greater_equal(given, 0) & np.isfinite(given), name, given, "finite and not negative")
 
 
-def _require_positive(**quantities: _Numbers) -> None:
+def require_positive(**quantities: _Numbers) -> None:
+    """Checks quantities by their names.
+
+    Raises:
+        HetgymError: If one is not greater than 0, or not finite.
+    """
     for name, given in quantities.items():
-        _refuse_unless(np.greater(given, 0) & np.isfinite(given), name, given, "finite and greater than 0")
+        refuse_unless(np.greater(given, 0) & np.isfinite(given), name, given, "finite and greater than 0")
 
 
 def _require_fraction(**quantities: _Numbers) -> None:
     for name, given in quantities.items():
-        _refuse_unless(np.greater(given, 0) & np.less_equal(given, 1), name, given, "greater than 0 and at most 1")
+        refuse_unless(np.greater(given, 0) & np.less_equal(given, 1), name, given, "greater than 0 and at most 1")
 
 
-def _refuse_unless(good: NDArray[np.bool_], name: str, given: _Numbers, right: str) -> None:
+def refuse_unless(good: NDArray[np.bool_], name: str, given: _Numbers, right: str) -> None:
+    """Checks a quantity.
+
+    Args:
+        good: Whether it is right, for each number.
+        name: What it is called.
+        given: The quantity.
+        right: What would be right.
+
+    Raises:
+        HetgymError: If it is not right everywhere.
+    """
     if not np.all(good):
         first = np.asarray(given)[~np.asarray(good)].flat[0]
         raise HetgymError(f"{name} must be {right} (given: {first:g})")

@@ -7,17 +7,15 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from .costs import _refuse_unless, _require_non_negative, _require_positive
+from ..compilation import formula
+from .costs import refuse_unless, require_non_negative, require_positive
 
 Quantity = TypeVar("Quantity", float, NDArray[np.float64])
-_Function = TypeVar("_Function", bound=Callable[..., object])
 
 SPEED_OF_LIGHT = 299_792_458.0
 """m/s, exact by the definition of the metre."""
@@ -32,13 +30,7 @@ URBAN_EXCESS_IN_SIGHT, URBAN_EXCESS_OUT_OF_SIGHT = 1.0, 20.0
 """Of `uav_path_loss` in a city, dB."""
 
 
-def _formula(function: _Function) -> _Function:
-    """Lets kernels call a function that otherwise stays Python's own, which takes arrays as well."""
-    jitable: _Function = register_jitable(function)
-    return jitable
-
-
-@_formula
+@formula
 def rate_of(
     power: Quantity | float,
     gain: Quantity,
@@ -54,20 +46,20 @@ def rate_of(
     return rate
 
 
-@_formula
+@formula
 def _free_space_loss(distance: Quantity, frequency: float) -> Quantity:
     loss: Quantity = 20.0 * np.log10(4.0 * np.pi * frequency / SPEED_OF_LIGHT * distance)
     return loss
 
 
-@_formula
+@formula
 def _sight_probability(height: Quantity | float, horizontal_distance: Quantity, a: float, b: float) -> Quantity:
     elevation = np.degrees(np.arctan2(height, horizontal_distance))
     probability: Quantity = 1.0 / (1.0 + a * np.exp(-b * (elevation - a)))
     return probability
 
 
-@_formula
+@formula
 def _uav_loss(
     height: Quantity | float,
     horizontal_distance: Quantity,
@@ -83,7 +75,7 @@ def _uav_loss(
     return loss
 
 
-@_formula
+@formula
 def uav_gain(
     height: Quantity | float,
     horizontal_distance: Quantity,
@@ -122,7 +114,7 @@ def linear_to_db(ratio: Quantity) -> Quantity:
     Raises:
         HetgymError: If it is not finite and greater than 0.
     """
-    _require_positive(ratio=ratio)
+    require_positive(ratio=ratio)
     decibels: Quantity = 10.0 * np.log10(ratio)
     return decibels
 
@@ -155,9 +147,9 @@ def noise_density(noise_figure_db: float = 0.0, temperature: float = 290.0) -> f
     Raises:
         HetgymError: If `noise_figure_db` is negative or above 1000, or `temperature` not finite and greater than 0.
     """
-    _require_non_negative(noise_figure_db=noise_figure_db)
+    require_non_negative(noise_figure_db=noise_figure_db)
     _require_decibels(noise_figure_db=noise_figure_db)
-    _require_positive(temperature=temperature)
+    require_positive(temperature=temperature)
     return BOLTZMANN * temperature * db_to_linear(noise_figure_db)
 
 
@@ -185,8 +177,8 @@ def shannon_rate(
     Raises:
         HetgymError: If `bandwidth` or `noise` is not greater than 0, another argument negative, or one not finite.
     """
-    _require_non_negative(power=power, gain=gain, interference=interference)
-    _require_positive(bandwidth=bandwidth, noise=noise)
+    require_non_negative(power=power, gain=gain, interference=interference)
+    require_positive(bandwidth=bandwidth, noise=noise)
     return rate_of(power, gain, bandwidth, noise, interference)
 
 
@@ -204,9 +196,9 @@ def log_distance_path_loss(distance: Quantity, at_one_kilometre: float, per_deca
         HetgymError: If `distance` is not greater than 0, `per_decade` negative, one of them not finite, or
             `at_one_kilometre` not between -1000 and 1000.
     """
-    _require_positive(distance=distance)
+    require_positive(distance=distance)
     _require_decibels(at_one_kilometre=at_one_kilometre)
-    _require_non_negative(per_decade=per_decade)
+    require_non_negative(per_decade=per_decade)
     loss: Quantity = at_one_kilometre + per_decade * np.log10(distance / 1000.0)
     return loss
 
@@ -253,7 +245,7 @@ def free_space_path_loss(distance: Quantity, frequency: float) -> Quantity:
     Raises:
         HetgymError: If an argument is not finite and greater than 0.
     """
-    _require_positive(distance=distance, frequency=frequency)
+    require_positive(distance=distance, frequency=frequency)
     return _free_space_loss(distance, frequency)
 
 
@@ -278,8 +270,8 @@ def line_of_sight_probability(
     Raises:
         HetgymError: If `horizontal_distance` is negative, another argument not greater than 0, or one is not finite.
     """
-    _require_positive(height=height, a=a, b=b)
-    _require_non_negative(horizontal_distance=horizontal_distance)
+    require_positive(height=height, a=a, b=b)
+    require_non_negative(horizontal_distance=horizontal_distance)
     return _sight_probability(height, horizontal_distance, a, b)
 
 
@@ -313,8 +305,8 @@ def uav_path_loss(
         HetgymError: If `horizontal_distance` or an excess is negative, another argument not greater than 0, or one is
             not finite.
     """
-    _require_positive(height=height, frequency=frequency, a=a, b=b)
-    _require_non_negative(
+    require_positive(height=height, frequency=frequency, a=a, b=b)
+    require_non_negative(
         horizontal_distance=horizontal_distance,
         excess_in_sight=excess_in_sight,
         excess_out_of_sight=excess_out_of_sight,
@@ -336,11 +328,11 @@ def transmit_energy(power: Quantity | float, bits: Quantity, rate: Quantity) -> 
     Raises:
         HetgymError: If `rate` is not greater than 0, another argument is negative, or one is not finite.
     """
-    _require_non_negative(power=power, bits=bits)
-    _require_positive(rate=rate)
+    require_non_negative(power=power, bits=bits)
+    require_positive(rate=rate)
     return power * bits / rate
 
 
 def _require_decibels(**quantities: float | NDArray[np.float64]) -> None:
     for name, given in quantities.items():
-        _refuse_unless(np.less_equal(np.abs(given), 1000), name, given, "between -1000 and 1000 dB")
+        refuse_unless(np.less_equal(np.abs(given), 1000), name, given, "between -1000 and 1000 dB")

@@ -70,6 +70,11 @@ class Scenario(BaseModel, ABC):
         return frozenset()
 
     @property
+    def objectives(self) -> tuple[str, ...]:
+        """Metrics that are traded for each other, ``..._cost`` of which less is better; none for one objective."""
+        return ()
+
+    @property
     def reference(self) -> str:
         """The policy that others are compared with, where it is played."""
         return self.baselines[0]

@@ -23,6 +23,7 @@ bench: $(VENV)/installed ## speeds, in CPU seconds
 	$(BIN)/python benchmarks/stream_speed.py 10000
 	$(BIN)/python benchmarks/cache_speed.py
 	$(BIN)/python benchmarks/cache_replay.py
+	$(BIN)/python benchmarks/offload_speed.py
 	$(BIN)/python benchmarks/training_speed.py
 
 # Type checking and the import checks read the package through a link: this folder's name need not be hetgym.

@@ -125,6 +125,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, metavar="FOLDER", help="a checkout of mec_morl_multipolicy")
     peer: Path | None = parser.parse_args().peer
+    if peer is not None and not (peer / "env" / "MEC_env.py").is_file():
+        parser.error(f"--peer: {peer}: must be a checkout of mec_morl_multipolicy, with env/MEC_env.py")
     print(f"Decisions per CPU second, the best of {REPEATS} stretches; load average {os.getloadavg()[0]:.1f}")
     theirs = None
     if peer is not None:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from gymnasium.spaces import Discrete
 from sb3_contrib import MaskablePPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -87,6 +88,11 @@ def train(settings: TrainSettings, progress: Callable[[int, dict[str, float]], N
     last = find_last(settings.output) if settings.resume else None
 
     env = SB3VecEnv(scenario.simulator(settings.num_envs, settings.reward))
+    if not isinstance(env.action_space, Discrete):
+        raise HetgymError(
+            f"scenario {scenario.name!r}: masked PPO chooses among candidates: train its continuous face with "
+            "stable-baselines3's SAC (examples/sac_offloading.py)"
+        )
     model = _model(settings, env)
     env.seed(TRAINING_SEED + settings.seed * 2**16)
     recorder = _Recorder(settings, scenario, env.simulator, progress)

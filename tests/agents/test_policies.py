@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
@@ -106,7 +107,13 @@ def drawn(
     mask: NDArray[np.int8], seeds: NDArray[Any], episodes: NDArray[Any], steps: NDArray[Any]
 ) -> NDArray[np.int64]:
     """What the random policy takes in environments that only have a mask and a place in time."""
-    simulator = SimpleNamespace(num_envs=len(seeds), seeds=seeds, episodes=episodes, outcome={"episode_length": steps})
+    simulator = SimpleNamespace(
+        num_envs=len(seeds),
+        seeds=seeds,
+        episodes=episodes,
+        outcome={"episode_length": steps},
+        single_action_space=Discrete(len(mask)),
+    )
     observation = {"action_mask": np.tile(mask, (len(seeds), 1))}
     return make_policy("random").act(observation, cast("Simulator", simulator))
 

@@ -109,14 +109,7 @@ class Learned:
         return self.model.predict(observation, deterministic=True)[0]
 
 
-class Chance(Learned):
-    name = "chance"
-
-    def act(self, observation: dict[str, np.ndarray], simulator: Simulator) -> np.ndarray:
-        return np.random.default_rng().uniform(-1, 1, (simulator.num_envs, 3))
-
-
-def mean_cost(policy: Learned) -> float:
+def mean_cost(policy: str | Learned) -> float:
     """Returns what a request costs on average in episodes that were not trained on."""
     return evaluate("mec-partial", policy, 100, seed=HELD_OUT, continuous=True, **ONE_USER)["cost"].mean()
 
@@ -124,9 +117,9 @@ def mean_cost(policy: Learned) -> float:
 def test_sac_learns_within_a_minute() -> None:
     env = make_sb3(CONTINUOUS, 8, 0, scenario="mec-partial", **ONE_USER)
     model = sac(env, learning_starts=500, gradient_steps=4)
-    untrained, by_chance = mean_cost(Learned(model)), mean_cost(Chance(model))
+    untrained, by_chance = mean_cost(Learned(model)), mean_cost("random")
     model.learn(4_000)
-    # Chance 13.8 or so, all to the edge 1.8.
+    # Chance 12.3, all to the edge 1.8.
     assert mean_cost(Learned(model)) < 0.25 * min(untrained, by_chance)
 
 

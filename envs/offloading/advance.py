@@ -47,22 +47,20 @@ def _is_last(world: World, b: int) -> bool:
 def _wait_for_decision(world: World, episode: Episode, b: int) -> None:
     """Lets time pass until the next request is decided, or until all is over."""
     law, status, arrivals = world.law[0], episode.status[0], world.state.arrivals[b]
-    if _is_last(world, b):
-        run(episode, np.inf, False)
+    is_last, time, first = _is_last(world, b), np.inf, 0
+    if not is_last:
+        time = max(arrivals[0].time, status.now)
+        if law.by_slot:
+            first = max(_slot_from(arrivals[0].time, law.slot), status.next_slot)
+            time = first * law.slot
+    run(episode, time)
+    if is_last:
         status.is_over = True
         return
-    time = max(arrivals[0].time, status.now)
     if law.by_slot:
-        m = max(_slot_from(arrivals[0].time, law.slot), status.next_slot)
-        time = m * law.slot
-        status.next_slot = m + 1
-    run(episode, time, False)
-    if status.on_way == episode.order.size:
-        run(episode, np.inf, True)
-        run(episode, status.now, False)
-        if law.by_slot:
-            m = _slot_from(status.now, law.slot)
-            status.next_slot = max(m + (m * law.slot == status.now), status.next_slot)
+        # A decision that had to wait for room may have let slots pass.
+        m = _slot_from(status.now, law.slot)
+        status.next_slot = max(first + 1, m + (m * law.slot == status.now))
     horizon = np.inf if status.is_given else law.horizon
     while arrivals[1].time <= min(status.now, horizon):
         move_on(world, b, 1)
@@ -151,7 +149,8 @@ def _clear(world: World, b: int) -> None:
     status.next_slot = status.decided = status.on_way = status.sending = status.block = 0
     status.ended = status.missed = status.away = status.log_length = 0
     for user in range(state.user_state.shape[1]):
-        state.user_state[b, user].processor_free, state.user_state[b, user].sends = 0.0, False
+        radio = state.user_state[b, user]
+        radio.processor_free, radio.sends, radio.num_ready = 0.0, False, 0
     for server in range(state.server_state.shape[1]):
         unit = state.server_state[b, server]
         unit.serial_free = unit.progress = unit.since = 0.0

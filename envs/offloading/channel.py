@@ -43,13 +43,9 @@ def _flying_gain(flight: Any, position: FloatArray, time: float) -> float:
 
 
 @inner
-def _mean(
-    gain: float, flight: Any, position: FloatArray, trace: FloatArray, place: int, time: float, is_radio: bool
-) -> float:
-    """Returns the mean power gain of a cell, or the rate of a line."""
-    if not is_radio:
-        return float(trace[place])
-    return float(gain * _flying_gain(flight, position, time)) if flight.flies else float(gain)
+def _mean(gain: float, flight: Any, position: FloatArray, block: int, seconds: float) -> float:
+    """Returns the mean power gain of a cell."""
+    return float(gain * _flying_gain(flight, position, block * seconds)) if flight.flies else float(gain)
 
 
 @inner
@@ -106,10 +102,11 @@ def channel_value(
         is_radio: Whether the access point is a cell.
         fades: Whether the gain is that of the block; else it is the mean.
     """
+    if not is_radio:
+        return float(trace[access, (offset[user, access] + block) % length[access]])
     seconds = _seconds_of(block_seconds)
-    place = (offset[user, access] + block) % length[access]
-    mean = _mean(gain[user, access], flights[access], positions[user], trace[access], place, block * seconds, is_radio)
-    if not is_radio or not fades or fading[access].kind == 0:
+    mean = _mean(gain[user, access], flights[access], positions[user], block, seconds)
+    if not fades or fading[access].kind == 0:
         return mean
     stream = fading_stream(seed, episode)
     return mean * _fading(fading[access], stream, user * gain.shape[1] + access, block, seconds)
@@ -118,12 +115,10 @@ def channel_value(
 @inner
 def mean_value_at(episode: Episode, user: int, access: int, block: int) -> float:
     """Returns the mean power gain of a cell, or the rate of a line in bit/s, in a block."""
-    place = (episode.offset[user, access] + block) % episode.length[access]
-    time = block * _seconds_of(episode.block)
-    return _mean(
-        episode.gain[user, access], episode.flights[access], episode.positions[user], episode.trace[access], place,
-        time, episode.accesses[access].is_radio,
-    )  # fmt: skip
+    if not episode.accesses[access].is_radio:
+        return float(episode.trace[access, (episode.offset[user, access] + block) % episode.length[access]])
+    seconds = _seconds_of(episode.block)
+    return _mean(episode.gain[user, access], episode.flights[access], episode.positions[user], block, seconds)
 
 
 @inner

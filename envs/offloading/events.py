@@ -33,42 +33,68 @@ def _set_rate(episode: Episode, place: int) -> None:
 
 
 @rare
-def _set_rates(episode: Episode, changes_block: bool) -> None:
-    """Brings the rates of all that is being sent up to date."""
-    status = episode.status[0]
-    for position in range(status.on_way):
+def _share_anew(episode: Episode) -> None:
+    """Brings the rates of all that is being sent up to date, where whoever begins or ends changes them."""
+    for position in range(episode.status[0].on_way):
         place = episode.order[position]
-        remote = episode.remote[place]
-        if remote.stage == SENDING:
-            if changes_block:
-                remote.channel = value_at(episode, remote.user, remote.access, status.block)
+        if episode.remote[place].stage == SENDING:
             _set_rate(episode, place)
 
 
 @inner
-def _send_next(episode: Episode, user: int) -> None:
-    """Lets an idle radio send what became ready first."""
-    status, chosen, earliest = episode.status[0], -1, np.inf
-    if episode.user_state[user].sends:
-        return
+def _begin_block(episode: Episode) -> None:
+    """Lets the next block begin, with other rates of all that is being sent."""
+    status = episode.status[0]
+    status.block += 1
     for position in range(status.on_way):
+        place = episode.order[position]
+        remote = episode.remote[place]
+        if remote.stage == SENDING:
+            remote.channel = value_at(episode, remote.user, remote.access, status.block)
+            _set_rate(episode, place)
+
+
+@inner
+def _become_ready(episode: Episode, place: int) -> None:
+    """Puts a request before its user's radio, which sends it at once if it is idle."""
+    remote = episode.remote[place]
+    user = episode.user_state[remote.user]
+    if user.sends:
+        remote.stage = READY
+        episode.when[place] = np.inf
+        user.num_ready += 1
+    else:
+        _send(episode, place)
+
+
+@inner
+def _send_next(episode: Episode, user: int) -> None:
+    """Lets a radio that has become idle send what became ready first."""
+    chosen, earliest = -1, np.inf
+    if episode.user_state[user].num_ready == 0:
+        return
+    for position in range(episode.status[0].on_way):
         remote = episode.remote[episode.order[position]]
         if remote.stage == READY and remote.user == user and remote.since < earliest:
             chosen, earliest = episode.order[position], remote.since
-    if chosen < 0:
-        return
-    remote = episode.remote[chosen]
+    episode.user_state[user].num_ready -= 1
+    _send(episode, chosen)
+
+
+@inner
+def _send(episode: Episode, place: int) -> None:
+    status, remote = episode.status[0], episode.remote[place]
     if status.sending == 0:
         status.block = block_at(status.now, episode.block)
     remote.stage, remote.rate, remote.since = SENDING, 0.0, status.now
-    episode.journey[chosen].row.begin_send = status.now
-    remote.channel = value_at(episode, user, remote.access, status.block)
-    episode.user_state[user].sends = True
+    episode.journey[place].row.begin_send = status.now
+    remote.channel = value_at(episode, remote.user, remote.access, status.block)
+    episode.user_state[remote.user].sends = True
     status.sending += 1
     if episode.sharing == 0:
-        _set_rate(episode, chosen)
+        _set_rate(episode, place)
     else:
-        _set_rates(episode, False)
+        _share_anew(episode)
 
 
 @inner
@@ -81,7 +107,7 @@ def _end_sending(episode: Episode, place: int) -> None:
     episode.user_state[remote.user].sends = False
     status.sending -= 1
     if episode.sharing != 0:
-        _set_rates(episode, False)
+        _share_anew(episode)
     _send_next(episode, remote.user)
 
 
@@ -225,9 +251,7 @@ def _happen(episode: Episode, place: int) -> None:
     remote = episode.remote[place]
     stage = remote.stage
     if stage == LOCAL:
-        remote.stage = READY
-        episode.when[place] = np.inf
-        _send_next(episode, remote.user)
+        _become_ready(episode, place)
     elif stage == SENDING:
         _end_sending(episode, place)
     elif stage == TRANSIT:
@@ -238,17 +262,16 @@ def _happen(episode: Episode, place: int) -> None:
         _leave_shared(episode, place)
 
 
-@rare
-def run(episode: Episode, until: float, stops_with_room: bool) -> None:
-    """Lets time pass, and all happen that happens until then.
+@inner
+def run(episode: Episode, until: float) -> None:
+    """Lets time pass, and all happen that happens until then; or until there is room for one more, if that is later.
 
     Args:
         episode: Where it stands.
         until: Seconds; inf runs until nobody is on the way.
-        stops_with_room: Whether to stop as soon as there is room for one more.
     """
     status = episode.status[0]
-    while status.on_way > 0 and not (stops_with_room and status.on_way < episode.order.size):
+    while status.on_way > 0:
         time, place = np.inf, -1
         for position in range(status.on_way):
             other = episode.order[position]
@@ -260,14 +283,15 @@ def run(episode: Episode, until: float, stops_with_room: bool) -> None:
         boundary = np.inf
         if status.sending > 0 and np.isfinite(episode.block):
             boundary = (status.block + 1) * episode.block
-        if min(time, boundary) > until or (place < 0 and boundary == np.inf):
+        following = min(time, boundary)
+        if following > until and status.on_way == episode.order.size:
+            until = following
+        if following > until or not np.isfinite(following):
             break
+        status.now = following
         if boundary <= time:
-            status.now = boundary
-            status.block += 1
-            _set_rates(episode, True)
+            _begin_block(episode)
         else:
-            status.now = time
             _happen(episode, place)
     if np.isfinite(until):
         status.now = max(status.now, until)
@@ -360,6 +384,4 @@ def _set_off(episode: Episode, target: int, power: float, split: bool, f: Any) -
         remote.stage = LOCAL
         episode.when[place] = remote.since
     else:
-        remote.stage = READY
-        episode.when[place] = np.inf
-        _send_next(episode, remote.user)
+        _become_ready(episode, place)

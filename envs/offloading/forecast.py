@@ -86,7 +86,7 @@ def shared_now(episode: Episode, server: int) -> float:
 def take_stock(episode: Episode) -> None:
     """Writes down what forecasts of the current decision have to know of those who are on their way."""
     status = episode.status[0]
-    status.radio = status.now
+    status.radio, status.block_now = status.now, block_at(status.now, episode.block)
     first = 0
     for server in range(episode.server_state.size):
         unit = episode.server_state[server]
@@ -117,7 +117,7 @@ def take_stock(episode: Episode) -> None:
 def _find_reach(episode: Episode) -> None:
     """Finds the least mean gain of cells that are within the user's reach."""
     status, request = episode.status[0], episode.request[0]
-    block, device = block_at(status.now, episode.block), episode.users[request.user].device
+    block, device = status.block_now, episode.users[request.user].device
     for target in range(episode.targets.size):
         access, is_open = episode.targets[target].access, False
         for option in range(episode.options.shape[3]):
@@ -132,8 +132,7 @@ def _is_in_reach(episode: Episode, access: int) -> bool:
     status = episode.status[0]
     if status.best_gain == 0.0 or not episode.accesses[access].is_radio:
         return True
-    block = block_at(status.now, episode.block)
-    return bool(mean_value_at(episode, episode.request[0].user, access, block) >= status.best_gain)
+    return bool(mean_value_at(episode, episode.request[0].user, access, status.block_now) >= status.best_gain)
 
 
 @inner
@@ -212,10 +211,12 @@ def _forecast_remote(
     size, work = fraction * request.size, fraction * request.work
     reached = episode.targets[target - 1]
     server, costs = reached.server, episode.servers[reached.server]
-    f.serial = _work(option_of.serial, size, work) / costs.speed
+    f.serial = _work(option_of.serial, size, work)
+    if f.serial > 0.0:
+        f.serial /= costs.speed
     f.shared = _work(option_of.shared, size, work)
     f.up, f.down = _bits(option_of.up, size, work), _bits(option_of.down, size, work)
-    block = block_at(status.now, episode.block)
+    block = status.block_now
     mean = mean_value_at(episode, request.user, reached.access, block)
     value = mean * fading_at(episode, request.user, reached.access, block)
     number, interference = others_sending(episode, request.user, reached.access, block)

@@ -40,6 +40,7 @@ STATUS = np.dtype(
         ("away", np.int64),  # requests that were not served by the user's own device alone
         ("makespan", np.float64),  # seconds, of the last end
         ("best_gain", np.float64),  # at a decision: mean gain of the best cell, over `reach`
+        ("block_now", np.int64),  # at a decision
         ("radio", np.float64),  # at a decision: when the user's radio is forecast to be free, seconds
         ("log_length", np.int64),
     ],
@@ -114,6 +115,7 @@ USER_STATE = np.dtype(
     [
         ("processor_free", np.float64),  # seconds
         ("sends", np.bool_),
+        ("num_ready", np.int64),  # requests that wait for its radio
     ],
     align=True,
 )

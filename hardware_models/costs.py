@@ -66,6 +66,8 @@ def operation_time(device: Device, operation: str, precision: str, flop: Quantit
     Raises:
         HetgymError: If the device lacks this precision or a memory bandwidth, or a quantity is out of its range.
     """
+    if not device.peak_flops:
+        raise HetgymError(f"device {device.name!r} has no peak_flops; give it one, in FLOP/s by precision")
     if precision not in device.peak_flops:
         raise unknown_name(f"precision of device {device.name!r}", precision, list(device.peak_flops))
     if device.memory_bandwidth is None:

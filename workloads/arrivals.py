@@ -62,6 +62,18 @@ class PeriodicArrivals(_Arrivals):
     mean_interarrival: _Positive
 
 
+class AtOnceArrivals(_Arrivals):
+    """All at time 0: a batch, for requests of a given number."""
+
+    kind: Literal["at-once"] = "at-once"
+
+    def law(self, num_jobs: int | None) -> NDArray[Any]:
+        """Returns it as kernels read it, (1,) of `PROCESS`: a period of no length."""
+        law = np.zeros(1, PROCESS)
+        law["kind"], law["num_jobs"] = _PERIODIC, -1 if num_jobs is None else num_jobs
+        return law
+
+
 class BurstyArrivals(_Arrivals):
     """A Markov-modulated Poisson process of two states, calms and bursts; it begins with a calm.
 
@@ -109,7 +121,7 @@ class RecordedArrivals(_Arrivals):
         try:
             table = pd.read_csv(self.path)
         except (OSError, ValueError) as error:
-            raise HetgymError(f"{self.path}: cannot read arrivals: {error}") from error
+            raise HetgymError(f"{self.path}: cannot read arrivals: {' '.join(str(error).split())}") from error
         if self.column not in table:
             raise HetgymError(f"{self.path}: there is no column {self.column!r}; there are {', '.join(table.columns)}")
         column = table[self.column]

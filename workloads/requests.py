@@ -108,7 +108,7 @@ def read_columns(path: Path, columns: list[str]) -> FloatArray:
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise HetgymError(f"{path}: cannot read requests: {error}") from error
+        raise HetgymError(f"{path}: cannot read requests: {' '.join(str(error).split())}") from error
     for column in columns:
         if column not in table:
             raise HetgymError(f"{path}: there is no column {column!r}; there are {', '.join(table.columns)}")
@@ -118,7 +118,7 @@ def read_columns(path: Path, columns: list[str]) -> FloatArray:
         row, place = wrong[0]
         raise HetgymError(
             f"{path}: {columns[place]}: row {row} must be a finite number that is not negative "
-            f"(given: {table[columns[place]].iloc[row]!r})"
+            f"(given: {table[columns[place]].iloc[row]})"
         )
     return numbers
 
@@ -150,20 +150,30 @@ def draw_quantity(quantity: Any, recorded: FloatArray, stream: np.uint64, reques
 
 @inner
 def draw_request(
-    kinds: NDArray[Any], recorded: FloatArray, num_users: int, seed: int, episode: int, index: int, request: Any
+    kinds: NDArray[Any],
+    recorded: FloatArray,
+    num_users: int,
+    in_turn: bool,
+    seed: int,
+    episode: int,
+    index: int,
+    request: Any,
 ) -> None:
     """Writes all about a request but its arrival.
 
     Args:
         kinds: (kinds,) of `REQUEST_KIND`.
         recorded: float64 (rows, columns).
-        num_users: K; each is as likely.
+        num_users: K.
+        in_turn: Whether they ask in turn; else each is as likely.
         seed: Of the environment.
         episode: Its number.
         index: Of the request.
         request: A record with ``user``, ``kind``, ``size``, ``work`` and ``deadline``.
     """
-    request.user = random_integer(random_stream(seed, episode, _USERS), index, num_users) if num_users > 1 else 0
+    request.user = index % num_users
+    if num_users > 1 and not in_turn:
+        request.user = random_integer(random_stream(seed, episode, _USERS), index, num_users)
     kind = 0
     if kinds.size > 1:
         u = random_uniform(random_stream(seed, episode, _KINDS), index)

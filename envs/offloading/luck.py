@@ -203,6 +203,6 @@ def look_at(world: World, b: int, index: int, arrival: float, request: Any) -> N
         request.user, request.kind, request.size = given.user, given.kind, given.size
         request.work, request.deadline = given.work, given.deadline
     else:
-        users = world.state.users.shape[1]
-        draw_request(world.kinds, world.recorded, users, status.seed, status.episode, index, request)
+        users, in_turn = world.state.users.shape[1], world.law[0].users_in_turn
+        draw_request(world.kinds, world.recorded, users, in_turn, status.seed, status.episode, index, request)
     request.arrival = arrival

@@ -24,6 +24,7 @@ LAW = np.dtype(
         ("slot", np.float64),  # seconds
         ("charges_forecasts", np.bool_),
         ("draws_weights", np.bool_),
+        ("users_in_turn", np.bool_),
         ("logs", np.bool_),  # whether what became of requests is written down
     ],
     align=True,
@@ -43,6 +44,7 @@ class Rules:
         room: Requests that can be on their way.
         reward: Whether costs are charged by ``forecast`` or when they are ``realised``.
         draws_weights: Whether each episode draws its weights.
+        users_in_turn: Whether users ask in turn; else each is as likely to have a request.
         continuous: Whether a share, a power and a speed are decided, not a target.
     """
 
@@ -53,6 +55,7 @@ class Rules:
     room: int = 256
     reward: RewardKind = "forecast"
     draws_weights: bool = False
+    users_in_turn: bool = False
     continuous: bool = False
 
     def law(self) -> NDArray[np.void]:
@@ -61,5 +64,5 @@ class Rules:
         law["num_requests"] = -1 if self.num_requests is None else self.num_requests
         law["horizon"], law["slot"] = self.horizon, self.slot
         law["by_slot"], law["charges_forecasts"] = self.epochs == "slot", self.reward == "forecast"
-        law["draws_weights"], law["logs"] = self.draws_weights, True
+        law["draws_weights"], law["users_in_turn"], law["logs"] = self.draws_weights, self.users_in_turn, True
         return law

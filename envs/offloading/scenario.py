@@ -9,7 +9,6 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from ...errors import HetgymError, unknown_name
-from ...workloads.arrivals import RecordedArrivals
 from ..core.scenario import Scenario, register_family
 from .frames import FrameSimulator, FrameWorkload
 from .instance import ACCESS, FADING, FLIGHT, OPTION, REQUEST, SERVER, TARGET, USER, Channel, Instance, Records, Sharing
@@ -178,6 +177,7 @@ class OffloadScenario(Scenario):
             slot=self.slot,
             room=self.room,
             draws_weights=self.weights is None,
+            users_in_turn=workload.users_in_turn,
             continuous=self.continuous,
         )
 
@@ -230,12 +230,11 @@ class OffloadScenario(Scenario):
 
     def _source(self, units: Any) -> Source:
         workload = self.requests
-        recorded = isinstance(workload.arrivals, RecordedArrivals)
         return Source(
             template=self._template(units),
             luck=self._luck,
-            process=workload.arrivals.law(None),
-            recorded_times=workload.arrivals.times() if recorded else np.empty(0),
+            process=workload.arrivals.law(workload.num_requests),
+            recorded_times=workload.arrivals.times(),
             kinds=workload.records,
             recorded=workload.recorded,
             cloud=np.array([self._servers[server].in_cloud for _, server in self._targets]),

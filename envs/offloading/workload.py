@@ -17,7 +17,13 @@ from ...workloads import (
     with_bottleneck,
     with_slim_head,
 )
-from ...workloads.arrivals import Arrivals, RecordedArrivals
+from ...workloads.arrivals import (
+    AtOnceArrivals,
+    BurstyArrivals,
+    PeriodicArrivals,
+    PoissonArrivals,
+    RecordedArrivals,
+)
 from ...workloads.llm_serving import LlmTimes, SharedRate
 from ...workloads.networks import NetworkProfile, SplitCosts
 from ...workloads.requests import REQUEST_KIND, Quantity, read_columns
@@ -265,11 +271,16 @@ class RequestWorkload(Frozen):
         arrivals: When requests arrive, of all users together.
         num_requests: Of an episode.
         horizon: Seconds up to which requests arrive; without ``num_requests``.
+        users_in_turn: Whether users have requests in turn; else each is as likely to have one.
         kinds: Of requests: all tasks, all networks, or all prompts.
     """
 
     kind: Literal["requests"] = "requests"
-    arrivals: Arrivals
+    arrivals: Annotated[
+        PoissonArrivals | PeriodicArrivals | BurstyArrivals | RecordedArrivals | AtOnceArrivals,
+        Field(discriminator="kind"),
+    ]
+    users_in_turn: bool = False
     num_requests: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     horizon: Annotated[float, Field(gt=0, le=1e9)] | None = None
     kinds: tuple[AnyKind, ...]
@@ -278,6 +289,8 @@ class RequestWorkload(Frozen):
     def _check(self) -> RequestWorkload:
         if (self.num_requests is None) == (self.horizon is None):
             raise ValueError("an episode needs either num_requests or a horizon")
+        if isinstance(self.arrivals, AtOnceArrivals) and self.num_requests is None:
+            raise ValueError("num_requests: must be given where all arrive at once")
         if len({kind.kind for kind in self.kinds}) != 1:
             raise ValueError("kinds: must be at least one, and all of the kind task, all network, or all prompt")
         recorded = [column for column in self.columns if column]

@@ -73,6 +73,7 @@ STREAMS = {"soc-stream-high": 40, "canonical-stream": 20, "spark-stream": 12}
 """How many jobs are drawn of each, as online EFT runs them."""
 
 OFFLOADING: dict[str, tuple[str, dict[str, Any]]] = {
+    "mec-batch": ("exhaustive", {}),
     "mec-gmorl": ("weighted-greedy", {}),
     "mec-dense": ("weighted-greedy", {}),
     "mec-partial": ("weighted-greedy", {}),
@@ -84,7 +85,10 @@ OFFLOADING: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Who decides in scenarios of offloading, and settings with which there is more to see."""
 
-FRONT = ("weighted-greedy", "greedy-delay", "greedy-energy", "least-work", "jsq", "lyapunov", "threshold", "all-edge")
+FRONT = (
+    "weighted-greedy", "weighted-selfish", "greedy-delay", "greedy-energy", "least-work", "jsq", "lyapunov", "threshold",
+    "all-edge",
+)  # fmt: skip
 """Whose points are drawn."""
 
 

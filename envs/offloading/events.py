@@ -8,7 +8,7 @@ import numpy as np
 
 from ...compilation import inner, rare
 from .channel import block_at, down_rate, value_at
-from .forecast import charge_others, others_sending, send_rate, shared_now
+from .forecast import INTERFERENCE, charge_others, others_sending, send_rate, shared_now
 from .rules import DELAY, ENERGY, MISSES
 from .state import LOCAL, READY, SENDING, SERIAL, SHARED, TRANSIT, Episode
 
@@ -20,7 +20,7 @@ def _set_rate(episode: Episode, place: int) -> None:
     if remote.rate > 0.0:
         remote.bits = max(remote.bits - remote.rate * (status.now - remote.since), 0.0)
     remote.since = status.now
-    number, interference = others_sending(episode, remote.user, remote.access, status.block)
+    number, interference = others_sending(episode, remote.user, remote.access)
     remote.rate = send_rate(
         episode, remote.access, remote.power, remote.channel, episode.journey[place].backhaul, number, interference
     )
@@ -42,16 +42,25 @@ def _share_anew(episode: Episode) -> None:
 
 
 @inner
+def _hear(episode: Episode, place: int) -> None:
+    """Finds the channels of a request that is being sent, in the current block."""
+    remote, block = episode.remote[place], episode.status[0].block
+    remote.channel = value_at(episode, remote.user, remote.access, block)
+    if episode.sharing == INTERFERENCE:
+        for access in range(episode.accesses.size):
+            if episode.accesses[access].is_radio:
+                episode.heard[place, access] = value_at(episode, remote.user, access, block)
+
+
+@inner
 def _begin_block(episode: Episode) -> None:
     """Lets the next block begin, with other rates of all that is being sent."""
     status = episode.status[0]
     status.block += 1
     for position in range(status.on_way):
-        place = episode.order[position]
-        remote = episode.remote[place]
-        if remote.stage == SENDING:
-            remote.channel = value_at(episode, remote.user, remote.access, status.block)
-            _set_rate(episode, place)
+        if episode.remote[episode.order[position]].stage == SENDING:
+            _hear(episode, episode.order[position])
+    _share_anew(episode)
 
 
 @inner
@@ -88,7 +97,7 @@ def _send(episode: Episode, place: int) -> None:
         status.block = block_at(status.now, episode.block)
     remote.stage, remote.rate, remote.since = SENDING, 0.0, status.now
     episode.journey[place].row.begin_send = status.now
-    remote.channel = value_at(episode, remote.user, remote.access, status.block)
+    _hear(episode, place)
     episode.user_state[remote.user].sends = True
     status.sending += 1
     if episode.sharing == 0:

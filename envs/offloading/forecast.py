@@ -8,12 +8,12 @@ import numpy as np
 
 from ...compilation import inner, rare
 from ...hardware_models.radio import rate_of
-from .channel import block_at, down_rate, fading_at, mean_value_at, value_at
+from .channel import block_at, down_rate, fading_at, mean_value_at
 from .instance import SHARINGS, FloatArray
 from .rules import DELAY, ENERGY, MISSES
 from .state import SENDING, SHARED, TRANSIT, Episode
 
-_EQUAL, _INTERFERENCE = SHARINGS.index("equal"), SHARINGS.index("interference")
+_EQUAL, INTERFERENCE = SHARINGS.index("equal"), SHARINGS.index("interference")
 
 
 @inner
@@ -27,14 +27,13 @@ def _bits(c: FloatArray, size: float, work: float) -> float:
 
 
 @inner
-def others_sending(episode: Episode, user: int, access: int, block: int) -> tuple[int, float]:
+def others_sending(episode: Episode, user: int, access: int) -> tuple[int, float]:
     """Returns what a user who sends has to share with all other users who are sending now.
 
     Args:
         episode: Where it stands.
         user: Who sends.
         access: To which access point.
-        block: The current one.
 
     Returns:
         How many, the user included, share the bandwidth, and the power of interference, W.
@@ -42,12 +41,13 @@ def others_sending(episode: Episode, user: int, access: int, block: int) -> tupl
     number, interference = 1, 0.0
     if episode.sharing != 0:
         for position in range(episode.status[0].on_way):
-            other = episode.remote[episode.order[position]]
+            place = episode.order[position]
+            other = episode.remote[place]
             if other.stage == SENDING and other.user != user:
                 if episode.sharing == _EQUAL:
                     number += other.access == access
                 elif episode.accesses[access].is_radio and episode.accesses[other.access].is_radio:
-                    interference += other.power * value_at(episode, other.user, access, block)
+                    interference += other.power * episode.heard[place, access]
     return number, interference
 
 
@@ -219,7 +219,7 @@ def _forecast_remote(
     block = status.block_now
     mean = mean_value_at(episode, request.user, reached.access, block)
     value = mean * fading_at(episode, request.user, reached.access, block)
-    number, interference = others_sending(episode, request.user, reached.access, block)
+    number, interference = others_sending(episode, request.user, reached.access)
     f.rate = send_rate(episode, reached.access, power, value, reached.backhaul, number, interference)
     f.radio = status.radio
     begin = max(status.now if split else f.done, f.radio)

@@ -213,6 +213,7 @@ class State(NamedTuple):
     journey: Records  # (B, R) of JOURNEY
     order: NDArray[np.int64]  # (B, R) places in `remote`: of those on their way as they were decided, then free ones
     when: FloatArray  # (B, R) seconds; next event of each place
+    heard: FloatArray  # (B, R, G) gains at which cells hear those who send, where that disturbs others
     left: Records  # (B, R) of LEFT, server by server; at a decision
     forecasts: Records  # (B, A) of FORECAST
     chosen: Records  # (B,) of FORECAST, of a decision that none of these is about
@@ -251,6 +252,7 @@ class State(NamedTuple):
             journey=np.zeros((num_envs, room), JOURNEY),
             order=np.zeros((num_envs, room), np.int64),
             when=np.zeros((num_envs, room)),
+            heard=np.zeros((num_envs, room, accesses)),
             left=np.zeros((num_envs, room), LEFT),
             forecasts=np.zeros((num_envs, candidates), FORECAST),
             chosen=np.zeros(num_envs, FORECAST),
@@ -319,6 +321,7 @@ class Episode(NamedTuple):
     journey: Records
     order: NDArray[np.int64]
     when: FloatArray
+    heard: FloatArray
     left: Records
     charge: FloatArray
     log: Records
@@ -356,6 +359,7 @@ def episode_at(world: World, b: int) -> Any:
         state.journey[b],
         state.order[b],
         state.when[b],
+        state.heard[b],
         state.left[b],
         state.charge[b],
         state.log[b],

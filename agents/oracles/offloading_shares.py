@@ -31,7 +31,7 @@ def _look_around(world: World, b: int, found: Any) -> None:
     block = block_at(now, episode.block)
     found.target, found.age = target, now - request.arrival
     found.channel = value_at(episode, request.user, reached.access, block)
-    found.number, found.interference = others_sending(episode, request.user, reached.access, block)
+    found.number, found.interference = others_sending(episode, request.user, reached.access)
     found.processor_wait = max(episode.user_state[request.user].processor_free - now, 0.0)
     found.radio_wait = world.state.forecasts[b, 1 + (target - 1) * episode.options.shape[3]].radio - now
     found.serial_wait, found.others = max(server.serial_free - now, 0.0), server.num_on_way

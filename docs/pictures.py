@@ -86,8 +86,8 @@ OFFLOADING: dict[str, tuple[str, dict[str, Any]]] = {
 """Who decides in scenarios of offloading, and settings with which there is more to see."""
 
 FRONT = (
-    "weighted-greedy", "weighted-selfish", "greedy-delay", "greedy-energy", "least-work", "jsq", "lyapunov", "threshold",
-    "all-edge",
+    "weighted-greedy", "weighted-selfish", "greedy-delay", "greedy-energy", "least-work", "jsq", "lyapunov",
+    "threshold", "all-edge",
 )  # fmt: skip
 """Whose points are drawn."""
 

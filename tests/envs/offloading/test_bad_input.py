@@ -152,6 +152,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unlike kinds": ({"workload.kinds": [GOOD["workload"]["kinds"][0], NETWORK]}, "kinds.*all of the kind task"),
     "no kinds": ({"workload.kinds": []}, "kinds.*at least one"),
     "two ends": ({"workload.horizon": 10.0}, "num_requests or a horizon"),
+    "a batch without end": (
+        {"workload.arrivals": {"kind": "at-once"}, "workload.num_requests": None, "workload.horizon": 10.0},
+        "num_requests: must be given where all arrive at once",
+    ),
     "no end": ({"workload.num_requests": None}, "num_requests or a horizon"),
     "no requests": ({"workload.num_requests": 0}, "num_requests.*greater than or equal to 1"),
     "requests without end": ({"workload.num_requests": 10**30}, "num_requests.*1000000000"),

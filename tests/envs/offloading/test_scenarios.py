@@ -30,7 +30,10 @@ def load(name: str, **settings: Any) -> OffloadScenario:
 
 def small(name: str, **settings: Any) -> OffloadScenario:
     """A scenario with few requests."""
-    by_time = load(name).requests.num_requests is None
+    requests = load(name).requests
+    if requests.users_in_turn:
+        return load(name, **settings)
+    by_time = requests.num_requests is None
     return load(name, **({"horizon": 30.0} if by_time else {"num_requests": 40}), **settings)
 
 
@@ -43,9 +46,9 @@ def faults(scenario: OffloadScenario, simulator: OffloadSimulator) -> list[str]:
     )  # fmt: skip
 
 
-def test_there_are_eight() -> None:
-    assert len(NAMES) == 8
-    assert len(EVENTS) == 6
+def test_there_are_nine() -> None:
+    assert len(NAMES) == 9
+    assert len(EVENTS) == 7
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -226,3 +229,19 @@ def test_azures_requests_play(name: str, tmp_path: Path) -> None:
     requests = simulator.instance(0).requests
     assert requests["size"].tolist() == recorded["ContextTokens"].tolist()
     assert requests["work"].tolist() == recorded["GeneratedTokens"].tolist()
+
+
+def test_a_batch_is_one_request_of_each_user_and_its_oracles_are_the_best() -> None:
+    policies = ["exhaustive", "milp", "weighted-greedy", "weighted-selfish", "greedy-delay", "least-work", "random"]
+    table = evaluate("mec-batch", policies, episodes=6)
+    played = {name: rows.set_index("episode") for name, rows in table.groupby("policy")}
+    for name in policies:
+        assert (played["exhaustive"]["cost"] <= played[name]["cost"] * (1 + 1e-9)).all(), name
+        assert (played["milp"]["makespan"] <= played[name]["makespan"] * (1 + 1e-9)).all(), name
+    assert played["random"]["cost"].mean() > 2 * played["exhaustive"]["cost"].mean()
+    simulator = load("mec-batch").simulator(1)
+    assert isinstance(simulator, OffloadSimulator)
+    play(simulator, make_policy("greedy-delay", "offloading"), [3])
+    requests = simulator.instance(0).requests
+    assert requests["user"].tolist() == list(range(6))
+    assert not requests["arrival"].any()

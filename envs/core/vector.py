@@ -118,11 +118,12 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         final_obs = np.full(self.num_envs, None, object)
         for row, observation in zip(rows.tolist(), each_row(final), strict=True):
             final_obs[row] = observation
+        values = self.simulator.metrics(rows)
+        spread, mask = np.zeros((len(values), self.num_envs)), done.copy()
+        spread[:, rows] = list(values.values())
         metrics: dict[str, Any] = {}
-        for name, values in self.simulator.metrics(rows).items():
-            spread = np.zeros(self.num_envs)
-            spread[rows] = values
-            metrics |= _masked(name, spread, done)
+        for name, row in zip(values, spread, strict=True):
+            metrics[name], metrics[f"_{name}"] = row, mask
         final_info = _masked("metrics", metrics, done)
         if (invalid & done).any():
             final_info |= _masked("invalid_action", invalid & done, invalid & done)

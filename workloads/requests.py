@@ -118,9 +118,10 @@ def read_columns(path: Path, columns: list[str]) -> FloatArray:
         row, place = wrong[0]
         raise HetgymError(
             f"{path}: {columns[place]}: row {row} must be a finite number that is not negative "
-            f"(given: {table[columns[place]].iloc[row]})"
+            f"(given: {str(table[columns[place]].iloc[row])!r})"
         )
-    return numbers
+    # Of one layout, or kernels would be compiled anew for it.
+    return np.ascontiguousarray(numbers)
 
 
 @inner

@@ -29,7 +29,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"random", "heft-paper", "peft-paper"} <= set(listed["scenarios"])
     assert {"heft", "peft", "min-min", "mct", "random"} <= set(listed["policies"])
     assert {"heft-paper", "peft-paper", "four-workers"} <= set(listed["platforms"])
-    ids = ("TaskGraphPlan", "TaskGraphDispatch", "ExpertCache")
+    ids = ("TaskGraphPlan", "TaskGraphDispatch", "ExpertCache", "Offload", "OffloadContinuous", "MOOffload")
     assert set(listed["environments"]) == {f"hetgym/{name}-v0" for name in ids}
     assert all(listed["policies"].values())
     main(["list", "platforms"])

@@ -63,8 +63,8 @@ def test_gpi_ls() -> None:
     agent = GPILS(make(), **SMALL, **COMMON)
     agent.train(STEPS, make(), FAR, timesteps_per_iter=STEPS // 2, num_eval_episodes_for_front=1, checkpoints=False)
     assert agent.global_step == STEPS
-    # The corners come first.
-    assert sorted(weight.tolist() for weight in agent.weight_support) == [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    # The corners come first; whether there is time for others depends on what it learns.
+    assert {(0, 0, 1), (0, 1, 0), (1, 0, 0)} <= {tuple(weight.tolist()) for weight in agent.weight_support}
     assert_costs(agent.policy_eval(make(), num_episodes=2, weights=np.array([0.5, 0.5, 0.0]))[2])
 
 

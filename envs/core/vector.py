@@ -122,8 +122,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         spread, mask = np.zeros((len(values), self.num_envs)), done.copy()
         spread[:, rows] = list(values.values())
         metrics: dict[str, Any] = {}
-        for name, row in zip(values, spread, strict=True):
-            metrics[name], metrics[f"_{name}"] = row, mask
+        for name, of_all in zip(values, spread, strict=True):
+            metrics[name], metrics[f"_{name}"] = of_all, mask
         final_info = _masked("metrics", metrics, done)
         if (invalid & done).any():
             final_info |= _masked("invalid_action", invalid & done, invalid & done)

@@ -30,6 +30,10 @@ URBAN_EXCESS_IN_SIGHT, URBAN_EXCESS_OUT_OF_SIGHT = 1.0, 20.0
 """Of `uav_path_loss` in a city, dB."""
 
 
+MACRO_LOSS, SMALL_CELL_LOSS = (128.1, 37.6), (140.7, 36.7)
+"""At 1 km and per decade of distance, dB: of `macro_path_loss` and `small_cell_path_loss`."""
+
+
 @formula
 def rate_of(
     power: Quantity | float,
@@ -214,7 +218,7 @@ def macro_path_loss(distance: Quantity) -> Quantity:
     Raises:
         HetgymError: If `distance` is not finite and greater than 0.
     """
-    return log_distance_path_loss(distance, 128.1, 37.6)
+    return log_distance_path_loss(distance, *MACRO_LOSS)
 
 
 def small_cell_path_loss(distance: Quantity) -> Quantity:
@@ -228,7 +232,7 @@ def small_cell_path_loss(distance: Quantity) -> Quantity:
     Raises:
         HetgymError: If `distance` is not finite and greater than 0.
     """
-    return log_distance_path_loss(distance, 140.7, 36.7)
+    return log_distance_path_loss(distance, *SMALL_CELL_LOSS)
 
 
 def free_space_path_loss(distance: Quantity, frequency: float) -> Quantity:

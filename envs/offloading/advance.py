@@ -12,7 +12,7 @@ from .features import show
 from .forecast import forecast, forecast_parts, take_stock
 from .instance import FloatArray
 from .luck import draw_episode, first_request, look_at, move_on
-from .state import Episode, IntArray, World, episode_at
+from .state import Episode, IntArray, World, episode_at, named_by
 
 NOTHING, BEGIN = -(2**63), -(2**63) + 1
 """Actions that decide nothing: the one only shows an episode as it is, the other begins it."""
@@ -33,9 +33,9 @@ def _slot_from(time: float, slot: float) -> int:
 
 
 @inner
-def _is_last(world: World, b: int) -> bool:
-    """Whether there is no further request to decide."""
-    law, status, arrival = world.law[0], world.state.status[b], world.state.arrivals[b, 0]
+def _is_past_end(world: World, b: int, place: int) -> bool:
+    """Whether one of the two places in the order of arrivals is behind the last request of the episode."""
+    law, status, arrival = world.law[0], world.state.status[b], world.state.arrivals[b, place]
     if not np.isfinite(arrival.time):
         return True
     if status.is_given:
@@ -47,7 +47,7 @@ def _is_last(world: World, b: int) -> bool:
 def _wait_for_decision(world: World, episode: Episode, b: int) -> None:
     """Lets time pass until the next request is decided, or until all is over."""
     law, status, arrivals = world.law[0], episode.status[0], world.state.arrivals[b]
-    is_last, time, first = _is_last(world, b), np.inf, 0
+    is_last, time, first = _is_past_end(world, b, 0), np.inf, 0
     if not is_last:
         time = max(arrivals[0].time, status.now)
         if law.by_slot:
@@ -61,8 +61,7 @@ def _wait_for_decision(world: World, episode: Episode, b: int) -> None:
         # A decision that had to wait for room may have let slots pass.
         m = _slot_from(status.now, law.slot)
         status.next_slot = max(first + 1, m + (m * law.slot == status.now))
-    horizon = np.inf if status.is_given else law.horizon
-    while arrivals[1].time <= min(status.now, horizon):
+    while arrivals[1].time <= status.now and not _is_past_end(world, b, 1):
         move_on(world, b, 1)
     look_at(world, b, arrivals[0].index, arrivals[0].time, episode.request[0])
     _forecast_all(world, episode, b)
@@ -74,14 +73,8 @@ def _forecast_all(world: World, episode: Episode, b: int) -> None:
     forecasts, options = world.state.forecasts[b], episode.options.shape[3]
     take_stock(episode)
     for row in range(forecasts.size):
-        target, option = _named(row, options)
+        target, option = named_by(row, options)
         forecast(episode, target, option, 1.0, power, 1.0, False, forecasts[row])
-
-
-@inner
-def _named(row: int, options: int) -> tuple[int, int]:
-    """Returns the target and the option that a candidate stands for."""
-    return (0, 0) if row == 0 else (1 + (row - 1) // options, (row - 1) % options)
 
 
 @inner
@@ -112,7 +105,7 @@ def _decide(world: World, episode: Episode, b: int, candidate: int, knobs: Float
     """Takes a decision: a candidate, or a share, a power and a speed, each from -1 to 1."""
     options, power = episode.options.shape[3], episode.users[episode.request[0].user].power
     split, fraction, factor = knobs.size > 0, 1.0, 1.0
-    target, option = _named(candidate, options)
+    target, option = named_by(candidate, options)
     f = world.state.forecasts[b, candidate]
     if split:
         target, option = best_rate(world, episode, b), 0

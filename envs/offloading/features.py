@@ -10,7 +10,7 @@ import numpy as np
 
 from ...compilation import inner
 from ..core.simulator import CLIP, Feature, ObservationSchema
-from .state import Episode, World
+from .state import Episode, World, named_by
 
 SCHEMA = ObservationSchema(
     candidates=(
@@ -119,8 +119,7 @@ def show(world: World, episode: Episode, b: int) -> None:
         exists = not is_over and forecasts[row].exists
         shown.action_mask[b, row] = exists
         if exists:
-            target = 0 if row == 0 else 1 + (row - 1) // options
-            _show_candidate(world, episode, b, row, target)
+            _show_candidate(world, episode, b, row, named_by(row, options)[0])
             radio = max(radio, forecasts[row].radio)
         else:
             for column in range(_NUM_CANDIDATE_FEATURES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -222,25 +223,27 @@ class OffloadScenario(Scenario):
         Raises:
             HetgymError: If a device, a model or a record is not right.
         """
-        plain = self._source(np.ones(2))
+        plain = self._source
         given = np.array([self.delay_unit or np.nan, self.energy_unit or np.nan])
-        if np.isnan(given).any():
-            given = np.where(np.isnan(given), _usual_units(plain), given)
-        return self._source(given)
+        units = np.where(np.isnan(given), _usual_units(plain), given) if np.isnan(given).any() else given
+        return replace(plain, template=replace(plain.template, units=units))
 
-    def _source(self, units: Any) -> Source:
+    @property
+    def _source(self) -> Source:
+        """What `drawn_from` is, with units of 1."""
         workload = self.requests
         return Source(
-            template=self._template(units),
+            template=self._template,
             luck=self._luck,
-            process=workload.arrivals.law(workload.num_requests),
+            process=workload.arrivals.law(None),
             recorded_times=workload.arrivals.times(),
             kinds=workload.records,
             recorded=workload.recorded,
             cloud=np.array([self._servers[server].in_cloud for _, server in self._targets]),
         )
 
-    def _template(self, units: Any) -> Instance:
+    @property
+    def _template(self) -> Instance:
         accesses = [place.group.access for place in self._accesses if place.group.access is not None]
         block = np.inf if self.block is None else self.block
         traces = [access.rates(block) if isinstance(access, Line) else np.ones(1) for access in accesses]
@@ -268,7 +271,6 @@ class OffloadScenario(Scenario):
             targets=_records(TARGET, [self._target(*pair) for pair in self._targets]),
             options=self._options,
             channel=channel,
-            units=units,
             weights=np.array(self.weights or (1 / 3, 1 / 3, 1 / 3)),
         )
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from ...errors import HetgymError, unknown_name
 from ...hardware_models import Device, load_platform
-from ...hardware_models.radio import dbm_to_watts, log_distance_path_loss
+from ...hardware_models.radio import MACRO_LOSS, SMALL_CELL_LOSS, dbm_to_watts
 from ...workloads.bandwidth import read_bandwidth
 from ...workloads.fading import FADINGS
 from ...workloads.llm_serving import load_llm_times
@@ -24,7 +24,7 @@ Interval = Annotated[float, Field(ge=1e-6, allow_inf_nan=False)]
 """Seconds of which an episode has many: much shorter ones would take for ever."""
 Range = Positive | tuple[Positive, Positive]
 
-PATH_LOSSES = {"macro": (128.1, 37.6), "small-cell": (140.7, 36.7)}
+PATH_LOSSES = {"macro": MACRO_LOSS, "small-cell": SMALL_CELL_LOSS}
 """Losses at 1 km and per decade of distance, dB: those of `hardware_models.macro_path_loss` and its sibling."""
 
 
@@ -187,13 +187,6 @@ class Cell(Frozen):
         phase = 2.0 * np.pi * number / max(len(self.places), 1)
         angular = self.speed / self.radius if self.radius else 0.0
         return True, x, y, self.height, self.radius, angular, phase
-
-    def usual_gain(self) -> float | None:
-        """Returns the gain in the middle of its distances; None where places say how far it is."""
-        if self.distance is None:
-            return None
-        loss = log_distance_path_loss(middle(self.distance), *self.losses)
-        return float(10.0 ** (-0.1 * loss))
 
 
 class Line(Frozen):

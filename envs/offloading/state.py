@@ -328,6 +328,17 @@ class Episode(NamedTuple):
 
 
 @inner
+def named_by(candidate: int, options: int) -> tuple[int, int]:
+    """Returns the target and the option that a candidate stands for.
+
+    Args:
+        candidate: 0 for the user's own device.
+        options: O, of each target.
+    """
+    return (0, 0) if candidate == 0 else (1 + (candidate - 1) // options, (candidate - 1) % options)
+
+
+@inner
 def episode_at(world: World, b: int) -> Any:
     """Returns one episode's part of the state."""
     state, setting = world.state, world.setting

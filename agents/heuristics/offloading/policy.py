@@ -91,7 +91,7 @@ class OffloadPolicy:
         played = offloading(self.name, simulator)
         if played.rules.continuous and self._rule not in KNOBS:
             raise HetgymError(f"policy {self.name!r} chooses a target: it cannot decide shares (continuous: true)")
-        self._cloud = is_cloud(played)
+        self._cloud = played.source.cloud
         self._queues = np.zeros(played.state.user_state.shape)
 
     def act(self, observation: Arrays, simulator: Simulator) -> NDArray[Any]:
@@ -121,11 +121,6 @@ def offloading(name: str, simulator: Simulator) -> OffloadSimulator:
             f"policy {name!r} offloads requests: it needs a scenario of the family offloading with requests"
         )
     return simulator
-
-
-def is_cloud(simulator: OffloadSimulator) -> NDArray[np.bool_]:
-    """Returns which targets are in the cloud, bool (T,)."""
-    return np.asarray(simulator.source.cloud, np.bool_)
 
 
 def threshold(delay: float = 1.0, rate: float = 0.0) -> OffloadPolicy:

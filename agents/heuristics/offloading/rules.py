@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ....compilation import handle_kernel, inner
 from ....envs.offloading.instance import FloatArray
-from ....envs.offloading.state import Episode, World, episode_at
+from ....envs.offloading.state import Episode, World, episode_at, named_by
 from ....workloads.counter_random import random_integer, random_stream
 from ...policy import Actions
 
@@ -88,7 +88,7 @@ class Settings(NamedTuple):
 
 @inner
 def _target_of(episode: Episode, row: int) -> int:
-    return 0 if row == 0 else 1 + (row - 1) // episode.options.shape[3]
+    return named_by(row, episode.options.shape[3])[0]
 
 
 @inner

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hetgym import HetgymError
-from hetgym.agents.heuristics.offloading.policy import SEARCHES, OffloadPolicy, is_cloud, named_policies
+from hetgym.agents.heuristics.offloading.policy import SEARCHES, OffloadPolicy, named_policies
 from hetgym.agents.heuristics.offloading.rules import RULES
 from hetgym.agents.policy import Policy
 from hetgym.compilation import kernel
@@ -66,7 +66,7 @@ class Seen:
         names = [(0, 0)] + [(1 + i // options, i % options) for i in range(options * len(instance.targets))]
         self.forecasts = {name: f for name, f in zip(names, state.forecasts[0], strict=True) if f["exists"]}
         self.row = {name: row for row, name in enumerate(names)}
-        self.cloud = is_cloud(played)
+        self.cloud = played.source.cloud
         self.on_way = state.server_state[0]["num_on_way"]
         self.processor = max(float(state.user_state[0]["processor_free"][self.user] - self.status["now"]), 0.0)
 

@@ -24,7 +24,8 @@ from platformdirs import user_cache_path
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_KERNEL_FOLDERS = ("hardware_models", "workloads", "envs", "agents")
+KERNEL_FOLDERS = ("hardware_models", "workloads", "envs", "agents/heuristics", "agents/oracles", "agents/search")
+"""What kernels are compiled from: code, and constants of modules beside them."""
 
 
 @cache
@@ -36,7 +37,7 @@ def cache_folder() -> Path:
     """
     root = Path(__file__).parent
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for folder in _KERNEL_FOLDERS:
+    for folder in KERNEL_FOLDERS:
         for source in sorted((root / folder).rglob("*.py")):
             digest.update(source.read_bytes())
     name = digest.hexdigest()[:16]

@@ -6,18 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..compilation import kernel
 from ..envs import Simulator
 from ..envs.core.simulator import Arrays
-from ..workloads.counter_random import random_stream, random_uniform
 from .checkpoint import find_checkpoint, load_network
+from .heuristics.uniform import draw_uniform
 from .networks import CandidateBatch, CandidateCategorical, CandidateScorer
 from .policy import Actions
-
-_PURPOSE = 1_001
 
 
 class LearnedPolicy:
@@ -73,7 +69,7 @@ def sampled(network: CandidateScorer, observation: Arrays, simulator: Simulator)
     batch, scores = _scored(network, observation)
     uniform = np.empty(len(scores))
     steps = np.ascontiguousarray(simulator.outcome["episode_length"])
-    _draw(
+    draw_uniform(
         batch.situation.cpu().numpy(), batch.action.cpu().numpy(), simulator.seeds, simulator.episodes, steps, uniform
     )
     # The maximum of scores with Gumbel noise is distributed as their softmax.
@@ -91,19 +87,3 @@ def _scored(network: CandidateScorer, observation: Arrays) -> tuple[CandidateBat
 def _best(batch: CandidateBatch, scores: Tensor) -> Actions:
     actions: Actions = batch.action[CandidateCategorical(scores, batch).mode()].cpu().numpy()
     return actions
-
-
-@kernel
-def _draw(
-    situation: NDArray[np.int64],
-    action: NDArray[np.int64],
-    seeds: NDArray[np.int64],
-    episodes: NDArray[np.int64],
-    steps: NDArray[np.int64],
-    uniform: NDArray[np.float64],
-) -> None:
-    """Draws a number for each candidate, uniform on (0, 1]."""
-    for candidate in range(uniform.size):
-        b = situation[candidate]
-        stream = random_stream(seeds[b], episodes[b], _PURPOSE)
-        uniform[candidate] = random_uniform(stream, steps[b] * 2**32 + action[candidate])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -46,6 +47,17 @@ def test_import_hetgym_does_not_import_torch() -> None:
         "import sys, hetgym; assert 'torch' not in sys.modules; import hetgym.envs; assert 'torch' not in sys.modules"
     )
     run(sys.executable, "-c", code)
+
+
+def test_compiled_code_is_found_again_only_if_no_kernel_has_changed() -> None:
+    """The cache of compiled kernels is named after a hash of some folders: no kernel may be outside."""
+    from hetgym.compilation import KERNEL_FOLDERS
+
+    decorated = re.compile(r"^@(kernel|inner|rare|handle_kernel|formula)\b", re.MULTILINE)
+    for folder in ("hardware_models", "workloads", "envs", "agents", "evaluate", "train"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if decorated.search(path.read_text()):
+                assert any(path.is_relative_to(ROOT / known) for known in KERNEL_FOLDERS), path
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from ...envs.core.simulator import Arrays
 from ...workloads.counter_random import random_integer, random_stream, random_uniform
 from ..policy import Actions
 
-_PURPOSE = 1_000
+_PURPOSE, _PURPOSE_OF_CANDIDATES = 1_000, 1_001
 
 
 class RandomPolicy:
@@ -71,3 +71,19 @@ def _draw_shares(
         stream = random_stream(seeds[b], episodes[b], _PURPOSE)
         for knob in range(shares.shape[1]):
             shares[b, knob] = random_uniform(stream, steps[b] * shares.shape[1] + knob)
+
+
+@kernel
+def draw_uniform(
+    situation: NDArray[np.int64],
+    action: NDArray[np.int64],
+    seeds: NDArray[np.int64],
+    episodes: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    uniform: NDArray[np.float64],
+) -> None:
+    """Draws a number for each candidate, uniform on (0, 1]."""
+    for candidate in range(uniform.size):
+        b = situation[candidate]
+        stream = random_stream(seeds[b], episodes[b], _PURPOSE_OF_CANDIDATES)
+        uniform[candidate] = random_uniform(stream, steps[b] * 2**32 + action[candidate])

@@ -38,9 +38,9 @@ class CandidateScorer(nn.Module):
             self.encoder = GraphEncoder(len(schema.nodes), hidden, settings.rounds)
             self.nodes = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(schema.nodes_per_candidate))
         self.body = nn.Sequential(nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
-        self.heads = nn.Linear(hidden, 2)
+        self.heads = nn.Linear(hidden, settings.outputs + 1)
         self.value = nn.Sequential(nn.Linear(hidden + context, hidden), nn.Tanh(), nn.Linear(hidden, 1))
-        nn.init.orthogonal_(self.heads.weight[:1], 0.01)
+        nn.init.orthogonal_(self.heads.weight[:-1], 0.01)
         nn.init.zeros_(self.heads.bias)
 
     def read(self, observation: Mapping[str, Tensor]) -> CandidateBatch:
@@ -49,16 +49,22 @@ class CandidateScorer(nn.Module):
 
     def forward(self, batch: CandidateBatch) -> tuple[Tensor, Tensor]:
         """Returns the candidates' scores, float32 (C,), and the situations' values, float32 (B,)."""
+        outputs, values = self.outputs(batch)
+        return outputs.mean(dim=1), values
+
+    def outputs(self, batch: CandidateBatch) -> tuple[Tensor, Tensor]:
+        """Returns the candidates' numbers, float32 (C, outputs), and the situations' values, float32 (B,)."""
         situation, num_situations = batch.situation, len(batch.context)
         candidates = self.candidate(torch.cat([batch.candidates, batch.context.index_select(0, situation)], dim=1))
         if self.encoder is not None:
             assert batch.graphs is not None
             candidates = candidates + self._node_part(batch.graphs)
         candidates = self.body(candidates)
-        scores, attention = self.heads(candidates).unbind(dim=1)
+        heads = self.heads(candidates)
+        outputs, attention = heads[:, :-1], heads[:, -1]
         weight = segment_log_softmax(attention, situation, num_situations).exp()
         pooled = segment_sum(candidates * weight.unsqueeze(1), situation, num_situations)
-        return scores, self.value(torch.cat([pooled, batch.context], dim=1)).squeeze(1)
+        return outputs, self.value(torch.cat([pooled, batch.context], dim=1)).squeeze(1)
 
     def _node_part(self, graphs: Graphs) -> Tensor:
         """Returns what the nodes that each candidate speaks of add to it, float32 (C, hidden)."""

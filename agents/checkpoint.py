@@ -25,6 +25,8 @@ from ..envs import ObservationSchema
 from ..errors import HetgymError, one_line, read_text
 from .networks import CandidateScorer, NetworkSettings
 
+Algorithm = Literal["ppo", "sac", "dqn", "qr-dqn"]
+
 POLICY, TRAINING, CARD = "policy.safetensors", "training.safetensors", "card.json"
 
 
@@ -49,7 +51,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    algorithm: Literal["ppo"]
+    algorithm: Algorithm
     family: str
     scenario: dict[str, Any]
     seed: int

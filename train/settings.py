@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ..agents.checkpoint import Algorithm
+from ..agents.networks import NetworkSettings
 from ..envs import Scenario, load_scenario
 from ..envs.core.changes import parse_changes
 from ..errors import HetgymError
+from ..evaluate.sweep import parse_sweep
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Trains an agent with masked PPO on the instances of a scenario."""
+    """Trains an agent on the instances of a scenario."""
 
     scenario: str = "random"
     """A scenario's name, or a path to a YAML scenario or a WfFormat workflow."""
     set: tuple[str, ...] = ()
     """Settings of the scenario to change, as NAME=VALUE."""
+    mix: tuple[str, ...] = ()
+    """Further scenarios to learn from at the same time, names or paths, with equal shares of the environments: for a
+    generalist, or with what `hetgym evaluate --adversarial` has found."""
+    curriculum: tuple[str, ...] = ()
+    """Settings of the scenario that grow more difficult as training goes on, as NAME=A,B,C: each stage takes an equal
+    share of `steps` and begins with the network of the one before; several settings change together."""
+    algorithm: Algorithm = "ppo"
+    """How to learn: masked PPO, discrete SAC, DQN or QR-DQN."""
     reward: str | None = None
     """One of the family's rewards; its first by default."""
     output: Path = Path("runs/latest")
     """Folder of the run: checkpoints, TensorBoard files, the training curve."""
+    start: Path | None = None
+    """A checkpoint, or the folder of a run, whose network training begins with."""
     resume: bool = False
     """Go on from the last checkpoint in the output folder, until `steps` in all."""
     seed: int = 0
@@ -41,6 +55,8 @@ class TrainSettings:
     """Of Adam, at first."""
     gamma: float = 1.0
     """Discount."""
+    normalise_returns: bool = False
+    """Whether rewards are divided by the running standard deviation of discounted returns: for costs far from 1."""
     gae_lambda: float = 0.95
     """Of generalised advantage estimation."""
     clip: float = 0.2
@@ -81,6 +97,38 @@ class TrainSettings:
                 raise HetgymError(f"{name}: must be above 0 and at most 1 (given: {getattr(self, name)})")
         if self.rollout * self.num_envs < 2:
             raise HetgymError("rollout: must hold at least 2 decisions in all environments together")
+
+    def stages(self) -> list[TrainSettings]:
+        """Returns the settings of each stage of the curriculum, each with its own folder; without one, just these.
+
+        Raises:
+            HetgymError: If the curriculum's settings have different numbers of values.
+        """
+        if not self.curriculum:
+            return [self]
+        grown = dict(parse_sweep(word) for word in self.curriculum)
+        numbers = {len(values) for values in grown.values()}
+        if len(numbers) != 1:
+            raise HetgymError(f"curriculum: all settings need equally many values (given: {' '.join(self.curriculum)})")
+        changes = [
+            tuple(f"{name}={json.dumps(value)}" for name, value in zip(grown, values, strict=True))
+            for values in zip(*grown.values(), strict=True)
+        ]
+        return [
+            replace(
+                self,
+                set=self.set + change,
+                curriculum=(),
+                output=self.output / f"stage-{index}",
+                steps=-(-self.steps // len(changes)),
+            )
+            for index, change in enumerate(changes)
+        ]
+
+    @property
+    def network(self) -> NetworkSettings:
+        """The settings of the network."""
+        return NetworkSettings(self.hidden, self.rounds)
 
     def load_scenario(self) -> Scenario:
         """Returns the scenario with its changed settings."""

@@ -23,7 +23,9 @@ class Policy(Protocol):
 
     A policy that never looks at the observation may say so with an attribute ``observes = False``: evaluation then
     leaves observations out, and is faster. One that decides by the weights of the objectives, which an observation
-    shows, may say so with ``conditioned = True``: fronts then play it once for each weight vector.
+    shows, may say so with ``conditioned = True``: fronts then play it once for each weight vector. One that follows
+    a plan made at reset, or a state that takes its own decisions as done, may say so with ``reactive = False``: what
+    it would do in a state that others brought about means nothing, and imitation does not ask.
     """
 
     name: str

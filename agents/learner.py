@@ -31,15 +31,19 @@ class Learner(BaseAlgorithm):
 
 
 def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Returns an optimiser's moments."""
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": tensor for index, moments in state.items() for name, tensor in moments.items()}
+    """Returns copies of an optimiser's moments, by the number of the parameter and the name of the moment."""
+    return {
+        f"{number}.{name}": tensor.clone()
+        for number, moments in optimizer.state_dict()["state"].items()
+        for name, tensor in moments.items()
+    }
 
 
-def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Gives an optimiser back what `optimizer_state` returned."""
-    content = optimizer.state_dict()
-    for key, tensor in state.items():
-        index, name = key.split(".")
-        content["state"].setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict(content)
+def load_optimizer_state(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Takes over the moments that `optimizer_state` gave."""
+    state = optimizer.state_dict()
+    state["state"] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".")
+        state["state"].setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict(state)

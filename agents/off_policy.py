@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..envs import ObservationSchema
 from ..errors import HetgymError
+from .learner import Learner, load_optimizer_state, optimizer_state
 from .networks import CandidateBatch, CandidateCategorical, CandidateScorer, NetworkSettings
 from .replay_buffer import CandidateReplayBuffer, Transitions, part
 
@@ -84,7 +85,7 @@ class ScorerPolicy(BasePolicy):
         return CandidateCategorical(scores, batch)
 
 
-class CandidateOffPolicyAlgorithm(OffPolicyAlgorithm):
+class CandidateOffPolicyAlgorithm(OffPolicyAlgorithm, Learner):
     """SB3's off-policy algorithm over candidates: masked exploration, a `CandidateReplayBuffer`, exact resumption."""
 
     policy: ScorerPolicy
@@ -236,9 +237,6 @@ class CandidateOffPolicyAlgorithm(OffPolicyAlgorithm):
                 state[f"{optimizer}.{name}"] = tensor
         for name, tensor in self.replay_buffer.state().items():
             state[f"replay_buffer.{name}"] = tensor
-        if self._vec_normalize_env is not None:
-            for name, array in self._reward_statistics().items():
-                state[f"reward.{name}"] = torch.tensor(array)
         return state
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
@@ -248,42 +246,8 @@ class CandidateOffPolicyAlgorithm(OffPolicyAlgorithm):
         for optimizer in self.optimizers:
             load_optimizer_state(getattr(self.policy, optimizer), part(state, optimizer))
         self.replay_buffer.load_state(part(state, "replay_buffer"))
-        if self._vec_normalize_env is not None:
-            statistics = {name: tensor.numpy() for name, tensor in part(state, "reward").items()}
-            self._vec_normalize_env.returns = statistics["returns"]
-            for name in ("mean", "var", "count"):
-                setattr(self._vec_normalize_env.ret_rms, name, statistics[name])
-
-    def _reward_statistics(self) -> dict[str, Any]:
-        assert self._vec_normalize_env is not None
-        running = self._vec_normalize_env.ret_rms
-        return {
-            "returns": self._vec_normalize_env.returns,
-            "mean": running.mean,
-            "var": running.var,
-            "count": running.count,
-        }
 
 
 def adam(parameters: Any, lr_schedule: Schedule) -> torch.optim.Adam:
     """Returns the optimiser of all networks."""
     return torch.optim.Adam(parameters, lr=lr_schedule(1), eps=1e-5, fused=True)
-
-
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Returns copies of an optimiser's moments, by the number of the parameter and the name of the moment."""
-    return {
-        f"{number}.{name}": tensor.clone()
-        for number, moments in optimizer.state_dict()["state"].items()
-        for name, tensor in moments.items()
-    }
-
-
-def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Takes over the moments that `optimizer_state` gave."""
-    state = optimizer.state_dict()
-    state["state"] = {}
-    for key, tensor in tensors.items():
-        number, name = key.split(".")
-        state["state"].setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict(state)

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
-from ..envs import Scenario, Simulator, load_scenario
+from ..envs import ObservationSchema, Scenario, Simulator, load_scenario
 from ..envs.core.population import PopulationVecEnv
 from ..envs.core.sb3 import SB3VecEnv
 from ..errors import HetgymError
@@ -35,6 +35,11 @@ def training_env(settings: TrainSettings, scenario: Scenario) -> VecEnv:
     if settings.normalise_returns:
         env = VecNormalize(env, norm_obs=False, gamma=settings.gamma, clip_reward=np.inf)
     return env
+
+
+def schema_of(env: VecEnv) -> ObservationSchema:
+    """Returns what the columns of the environments' observations are."""
+    return simulators_of(env)[0].schema
 
 
 def simulators_of(env: VecEnv) -> list[Simulator]:

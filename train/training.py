@@ -12,12 +12,14 @@ from pydantic_core import to_jsonable_python
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
+from ..agents import make_policy
 from ..agents.checkpoint import POLICY, TRAINING, find_checkpoint, find_last, load_card, load_network, load_tensors
 from ..agents.learner import Learner
 from ..envs import Scenario
 from ..errors import HetgymError
 from .algorithms import make_learner
-from .environments import simulators_of, training_env
+from .environments import TRAINING_SEED, schema_of, training_env
+from .imitation import imitate
 from .recorder import Progress, Recorder
 from .settings import TrainSettings
 from .state import restore
@@ -77,12 +79,33 @@ def _train(settings: TrainSettings, scenario: Scenario, progress: Progress | Non
     if last:
         _resume(learner, last, settings)
         recorder.continue_from(learner.num_timesteps)
-    elif settings.start:
-        _begin_with(learner, settings.start)
+    else:
+        _prepare(learner, settings, scenario, progress)
     learner.set_logger(configure(str(settings.output), ["tensorboard"]))
-    if learner.num_timesteps < settings.steps:
+    if learner.num_timesteps < settings.steps or not settings.steps:
         learner.learn(settings.steps - learner.num_timesteps, callback=recorder, reset_num_timesteps=False)
     return settings.output
+
+
+def _prepare(learner: Learner, settings: TrainSettings, scenario: Scenario, progress: Progress | None) -> None:
+    """Gives a network that is to learn what others know: the weights of a checkpoint, or what an expert does."""
+    if settings.start:
+        _begin_with(learner, settings.start)
+    if not settings.imitate:
+        return
+    chosen = settings.imitation
+    if settings.normalise_returns:
+        # What values are worth is not known before learning begins.
+        chosen = replace(chosen, value=0.0)
+    imitate(
+        learner.scorer,
+        scenario,
+        make_policy(settings.imitate, scenario.family),
+        replace(chosen, gamma=settings.gamma),
+        TRAINING_SEED + settings.seed * 2**16,
+        settings.reward,
+        after_round=lambda ended: progress(0, {"agreement": ended.agreement}) if progress else None,
+    )
 
 
 def _begin_with(learner: Learner, start: Path) -> None:
@@ -92,7 +115,7 @@ def _begin_with(learner: Learner, start: Path) -> None:
         HetgymError: If it was trained on other features, or its network is of another size.
     """
     folder = find_checkpoint(start)
-    network = load_network(folder, simulators_of(cast("VecEnv", learner.env))[0].schema)
+    network = load_network(folder, schema_of(cast("VecEnv", learner.env)))
     try:
         learner.scorer.load_state_dict(network.state_dict())
     except RuntimeError as error:

@@ -24,8 +24,7 @@ from torch import Tensor
 from ..envs import ObservationSchema
 from ..errors import HetgymError, one_line, read_text
 from .networks import CandidateScorer, NetworkSettings
-
-Algorithm = Literal["ppo", "sac", "dqn", "qr-dqn"]
+from .policy import Algorithm
 
 POLICY, TRAINING, CARD = "policy.safetensors", "training.safetensors", "card.json"
 

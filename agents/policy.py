@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from ..envs import Simulator
 from ..envs.core.simulator import Arrays
 
 Actions = NDArray[np.int64]
+
+Algorithm = Literal["ppo", "sac", "dqn", "qr-dqn"]
+"""How a checkpoint was trained, and what it is named with: ``ppo:PATH``."""
 
 
 @runtime_checkable

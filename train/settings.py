@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ..agents.checkpoint import Algorithm
 from ..agents.networks import NetworkSettings
+from ..agents.policy import Algorithm
 from ..envs import Scenario, load_scenario
 from ..envs.core.changes import parse_changes
 from ..errors import HetgymError
@@ -125,8 +125,9 @@ class TrainSettings:
         """
         least_steps = 0 if self.imitate else 1
         for name, least in (
-            ("seed", 0), ("steps", least_steps), ("num_envs", 1), ("rollout", 1), ("epochs", 1), ("batch_size", 2), ("hidden", 1),
-            ("rounds", 0), ("evaluate_every", 1), ("held_out", 1), ("threads", 1), ("entropy", 0), ("clip", 0),
+            ("seed", 0), ("steps", least_steps), ("num_envs", 1), ("rollout", 1), ("epochs", 1), ("batch_size", 2),
+            ("hidden", 1), ("rounds", 0), ("evaluate_every", 1), ("held_out", 1), ("threads", 1),
+            ("entropy", 0), ("clip", 0),
         ):  # fmt: skip
             if not getattr(self, name) >= least:
                 raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")

@@ -90,6 +90,7 @@ def demonstrate(
 ) -> Demonstrations:
     """Plays the episodes that have just begun to their ends, and asks an expert in every situation what it would do.
 
+    All decisions are played by the scenario's rules, whatever the expert's are: that is how the network will play.
     Each decision is the expert's with a probability, and else the network's (DAgger: Ross, Gordon, Bagnell 2011,
     arXiv:1011.0686); where all are the expert's this is behaviour cloning.
 
@@ -105,6 +106,7 @@ def demonstrate(
         HetgymError: If the expert is for other environments, or nothing can be learned from it.
     """
     expert.reset(simulator)
+    simulator.restore_rules()
     recorder = _Recorder(network)
     live = np.arange(simulator.num_envs)
     while live.size:

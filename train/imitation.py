@@ -158,7 +158,8 @@ def _epoch(
     """Passes over all demonstrations once; returns the mean loss, and how often the network agreed."""
     network.train()
     total, agreed = 0.0, 0
-    for chosen in torch.randperm(len(shown), generator=generator).to(shown.actions.device).split(settings.batch_size):
+    order = torch.randperm(len(shown), generator=generator).to(shown.actions.device)
+    for chosen in torch.split(order, settings.batch_size):
         situations = shown.situations.select(chosen)
         right = situations.rows_of(shown.actions[chosen])
         scores, values = network(situations)
@@ -168,7 +169,7 @@ def _epoch(
         if settings.value:
             loss = loss + settings.value * torch.nn.functional.mse_loss(values, shown.returns[chosen])
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     network.eval()
     return total / len(shown), agreed / len(shown)

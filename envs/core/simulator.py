@@ -279,6 +279,12 @@ class Simulator(ABC):
         """Returns the candidates that the numbers of directly named actions mean, -1 for none, int64 (B,)."""
         return np.full(self.num_envs, -1)
 
+    def restore_rules(self) -> None:  # noqa: B027 (most families have nothing to restore)
+        """Makes the episodes that have just begun go by the scenario's rules, where a policy's ``reset`` chose others.
+
+        There is nothing to restore in families whose policies choose none.
+        """
+
     @abstractmethod
     def _accept(self, instances: Sequence[Any] | None) -> Sequence[Any] | None:
         """Returns given instances as the family keeps them; raises before anything has changed if one is not right."""

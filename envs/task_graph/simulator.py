@@ -330,6 +330,10 @@ class TaskGraphSimulator(Simulator):
         """
         self.state.status["insertion"] = insertion
 
+    def restore_rules(self) -> None:
+        """Undoes `set_placement`."""
+        self.set_placement(self.rules.insertion)
+
     def instance(self, row: int) -> Instance:
         """Returns the instance that an episode plays; in a stream, the jobs whose runs are remembered."""
         if self.rules.mode == "plan":

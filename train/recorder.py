@@ -85,13 +85,19 @@ class Recorder(BaseCallback):
     def _on_rollout_start(self) -> None:
         if self._rollouts % self._settings.evaluate_every == 0:
             self._record()
+        self._freeze(self.num_timesteps < self._settings.value_first * self._settings.decisions_per_rollout)
+
+    def _freeze(self, frozen: bool) -> None:
+        """Leaves all but what values situations as it is, or no longer."""
+        for name, parameter in cast("Learner", self.model).scorer.named_parameters():
+            parameter.requires_grad_(not frozen or name.startswith("value."))
 
     def _on_rollout_end(self) -> None:
         self._rollouts += 1
         if self._settings.algorithm == "ppo":
             remaining = 1 - self.num_timesteps / self._settings.steps
             cast("Any", self.model).ent_coef = decayed(self._settings.entropy, remaining, self._settings)
-        steps = self._settings.num_envs * self._settings.rollout
+        steps = self._settings.decisions_per_rollout
         cpu_seconds = time.process_time()
         self.logger.record("time/steps_per_cpu_second", steps / (cpu_seconds - self._cpu_seconds))
         self._cpu_seconds = cpu_seconds

@@ -96,6 +96,9 @@ class TrainSettings:
     """Whether rewards are divided by the running standard deviation of discounted returns: for costs far from 1."""
     gae_lambda: float = 0.95
     """PPO: of generalised advantage estimation."""
+    value_first: int = 0
+    """PPO: rollouts after which only what values situations has been trained: a network that imitates or began with
+    another's weights would else be led astray by values that it does not know yet."""
     clip: float = 0.2
     """PPO: clipping range."""
     entropy: float = 0.01
@@ -128,6 +131,7 @@ class TrainSettings:
             ("seed", 0), ("steps", least_steps), ("num_envs", 1), ("rollout", 1), ("epochs", 1), ("batch_size", 2),
             ("hidden", 1), ("rounds", 0), ("evaluate_every", 1), ("held_out", 1), ("threads", 1),
             ("entropy", 0), ("clip", 0),
+            ("value_first", 0),
         ):  # fmt: skip
             if not getattr(self, name) >= least:
                 raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")
@@ -137,7 +141,7 @@ class TrainSettings:
             if not 0 < getattr(self, name) <= 1:
                 raise HetgymError(f"{name}: must be above 0 and at most 1 (given: {getattr(self, name)})")
         self.imitation.check()
-        if self.rollout * self.num_envs < 2:
+        if self.decisions_per_rollout < 2:
             raise HetgymError("rollout: must hold at least 2 decisions in all environments together")
 
     def stages(self) -> list[TrainSettings]:
@@ -166,6 +170,11 @@ class TrainSettings:
             )
             for index, change in enumerate(changes)
         ]
+
+    @property
+    def decisions_per_rollout(self) -> int:
+        """The number of decisions between two updates."""
+        return self.num_envs * self.rollout
 
     @property
     def network(self) -> NetworkSettings:

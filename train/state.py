@@ -28,7 +28,9 @@ def training_state(model: Learner) -> dict[str, Tensor]:
     if isinstance(env, VecNormalize):
         moments = env.ret_rms
         state["returns"] = torch.from_numpy(env.returns.astype(np.float64))
-        state["returns_moments"] = torch.tensor([float(moments.mean), float(moments.var), moments.count], dtype=torch.float64)
+        state["returns_moments"] = torch.tensor(
+            [float(moments.mean), float(moments.var), moments.count], dtype=torch.float64
+        )
     return state
 
 

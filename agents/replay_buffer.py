@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,8 +89,8 @@ class CandidateReplayBuffer(DictReplayBuffer):
         """Keeps a step of all environments in place of the oldest.
 
         Args:
-            states: What was decided on, one situation an environment; if it is the very object that was the last
-                step's ``next_states``, it is not kept again.
+            states: What was decided on, one situation an environment; if these are the last step's ``next_states``,
+                they are not kept again.
             next_states: What the decisions led to. Where an episode was cut short, its last state; where one ended,
                 anything.
             action: (n_envs,).
@@ -99,7 +100,7 @@ class CandidateReplayBuffer(DictReplayBuffer):
             entropy: (n_envs,), in nats, of the distributions that the actions were drawn from.
         """
         step = self.pos
-        if states is self._last:
+        if self._last is not None and _same(states, self._last):
             self._state_number[step] = self._situations.end - self.n_envs
         else:
             self._state_number[step] = self._situations.append(states)
@@ -149,6 +150,7 @@ class CandidateReplayBuffer(DictReplayBuffer):
         for name, array in self._arrays().items():
             array[: self.size()] = state[name].numpy()
         self._situations.load_state(part(state, "situations"), self.device)
+        self._last = self._situations.take(np.arange(self._situations.end - self.n_envs, self._situations.end))
 
 
 class SituationRing:
@@ -285,6 +287,13 @@ def _joined(rows: Mapping[str, Tensor]) -> CandidateBatch:
             num_edges,
         )
     return CandidateBatch(rows["context"], rows["candidates"], rows["action"].long(), counts, graphs)
+
+
+def _same(one: CandidateBatch | Graphs, other: CandidateBatch | Graphs) -> bool:
+    if one is other:
+        return True
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(one)]
+    return all(torch.equal(a, b) if isinstance(a, Tensor) else a is b or _same(a, b) for a, b in pairs)
 
 
 def _shifted(spoken_of: Tensor, by: Tensor) -> Tensor:

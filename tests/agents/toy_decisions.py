@@ -46,7 +46,7 @@ class Toy:
         return action_values
 
 
-def random_toy(states: int, actions: int, masked: bool, seed: int = 0) -> Toy:
+def random_toy(states: int, actions: int, masked: bool, seed: int = 2) -> Toy:
     """Returns a problem that ends after at most as many decisions as it has states.
 
     Where it is masked, the best action of most states is not allowed, and one state allows a single action.

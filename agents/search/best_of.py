@@ -8,15 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from ...envs.task_graph.instance import Instance, Instances
-from ...envs.task_graph.scenario import WIDEST_DEFAULT_WINDOW
 from ...envs.task_graph.schedule import Schedule
-from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...errors import HetgymError
 from ...workloads import TaskGraph
-from ...workloads.generators import GivenGraph
+from ..heuristics.list_schedulers import StaticScheduler, decide_again
+from ..heuristics.replay import Planner
 from ..policy import Policy
-from .list_schedulers import StaticScheduler, decide_again
-from .replay import Planner
+from .playing import played
 
 SPREAD = 0.15
 """Standard deviation of the logarithm of the factors that a list scheduler's durations are multiplied by."""
@@ -53,7 +51,7 @@ class BestOf(Planner):
         if isinstance(self._policy, StaticScheduler):
             schedules = self._guessed(self._policy, instance)
         else:
-            schedules = self._drawn(self._policy, instance)
+            schedules = iter(played(self._policy, instance, self._attempts))
         return min(schedules, key=lambda schedule: schedule.makespan)
 
     def _guessed(self, scheduler: StaticScheduler, instance: Instance) -> Iterator[Schedule]:
@@ -65,13 +63,3 @@ class BestOf(Planner):
             guess = replace(instance.graph, duration=duration * np.exp(chance.normal(0.0, SPREAD, duration.shape)))
             decided = scheduler.schedule(Instance(guess, instance.platform))
             yield decide_again(instances, decided.sequence, decided.device, self.insertion)
-
-    def _drawn(self, policy: Policy, instance: Instance) -> Iterator[Schedule]:
-        window = min(instance.graph.num_tasks, WIDEST_DEFAULT_WINDOW)
-        simulator = TaskGraphSimulator(GivenGraph(graph=instance.graph), instance.platform, self._attempts, window)
-        simulator.reset(range(self._attempts))
-        policy.reset(simulator)
-        while not simulator.outcome["terminated"].all():
-            simulator.step(policy.act(simulator.observation, simulator))
-        for row in range(self._attempts):
-            yield simulator.schedule(row)

@@ -16,7 +16,7 @@ from ..heuristics.replay import Planner
 from ..learned import LearnedPolicy, judge
 from ..networks import CandidateCategorical
 from ..policy import Policy
-from .completion import CHILD, complete
+from .children import CHILD, choose, complete
 from .playing import simulator_of
 
 BRANCHES = 8
@@ -132,10 +132,6 @@ def _best(simulator: TaskGraphSimulator, children: Records, width: int) -> Recor
     """Returns the first of the children and those that are completed in least time, equal ones once."""
     order = 1 + np.lexsort((-children["preference"][1:], children["makespan"][1:]))
     children = children[np.append(0, order)]
-    every, row, task, device = np.arange(len(children)), children["row"], children["task"], children["device"]
-    devices, starts = simulator.state.tasks["device"][row], simulator.state.tasks["start"][row]
-    starts[devices < 0] = -1.0
-    devices[every, task] = device
-    starts[every, task] = simulator.state.options["start"][row, task, device]
-    _, first = np.unique(np.concatenate([devices, starts], axis=1), axis=0, return_index=True)
-    return children[np.sort(first)[:width]]
+    chosen = np.empty(width, np.int64)
+    best: Records = children[chosen[: choose(simulator.handle, children, chosen)]]
+    return best

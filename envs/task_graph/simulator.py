@@ -384,7 +384,9 @@ class TaskGraphSimulator(Simulator):
             sources: int64 (B,), which one; it must play the same instance.
         """
         for array in self._changing().values():
-            array[...] = array[sources]
+            # As bytes: field by field it would take ten times as long.
+            content = array.reshape(self.num_envs, -1).view(np.uint8)
+            content[...] = content[sources]
         self._forget_shown()
 
     def _forget_shown(self) -> None:

@@ -1,4 +1,4 @@
-"""What a list scheduler would make of partial schedules."""
+"""The children of partial schedules: what a list scheduler would make of them, and which are equal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 from ...compilation import handle_kernel, inner
 from ...envs.task_graph.instance import Problem, Records, problem_at
 from ...envs.task_graph.list_scheduling import Draft, Plan, continue_by_priority, makespan_of, place
+from ...envs.task_graph.state import Episode
 from ...envs.task_graph.world import World, episode_at
+from ...workloads.task_graph import IntArray
 
 CHILD = np.dtype(
     [
@@ -70,3 +72,49 @@ def complete(handle: Any, draft: Draft, children: Records) -> None:
         children: Any number of `CHILD`; the makespans are written.
     """
     _complete(handle.value, draft, children)
+
+
+@inner
+def _placed(episode: Episode, child: Any, task: int) -> tuple[int, float]:
+    """Returns the device and the start of a task in a child, -1 and 0 where it is undecided."""
+    if task == child.task:
+        return int(child.device), float(episode.options[task, child.device].start)
+    device = int(episode.plan.tasks[task].device)
+    return device, float(episode.plan.tasks[task].start) if device >= 0 else 0.0
+
+
+@inner
+def _are_equal(world: World, one: Any, other: Any) -> bool:
+    """Whether two children are the same partial schedule; if so, the same comes of them."""
+    if one.makespan != other.makespan:
+        return False
+    episode, another = episode_at(world, one.row), episode_at(world, other.row)
+    task, num_tasks = 0, world.instances.totals[episode.status[0].slot].num_tasks
+    while task < num_tasks and _placed(episode, one, task) == _placed(another, other, task):
+        task += 1
+    return bool(task == num_tasks)
+
+
+@inner
+def _choose(world: World, children: Records, chosen: IntArray) -> int:
+    count = 0
+    for c in range(children.size):
+        known = 0
+        while known < count and not _are_equal(world, children[chosen[known]], children[c]):
+            known += 1
+        if known == count < chosen.size:
+            chosen[count] = c
+            count += 1
+    return count
+
+
+@handle_kernel
+def choose(handle: Any, children: Records, chosen: IntArray) -> int:
+    """Finds the first children, of equal ones one, and returns how many there are.
+
+    Args:
+        handle: Of a `World` in Plan, whose episodes play the same instance.
+        children: Any number of `CHILD`, completed, the best first.
+        chosen: int64 (K,), at most so many; the result comes first in it.
+    """
+    return _choose(handle.value, children, chosen)

@@ -41,6 +41,12 @@ class LearnedPolicy:
         self._sample = sample
         self._network: CandidateScorer | None = None
 
+    @property
+    def network(self) -> CandidateScorer:
+        """Returns the network; it is known after the first `reset`."""
+        assert self._network is not None
+        return self._network
+
     def reset(self, simulator: Simulator) -> None:
         """Loads the network, once.
 
@@ -52,19 +58,18 @@ class LearnedPolicy:
 
     def act(self, observation: Arrays, simulator: Simulator) -> Actions:
         """Returns one candidate for each episode, int64 (B,)."""
-        assert self._network is not None
-        return sampled(self._network, observation, simulator) if self._sample else greedy(self._network, observation)
+        return sampled(self.network, observation, simulator) if self._sample else greedy(self.network, observation)
 
 
 def greedy(network: CandidateScorer, observation: Arrays) -> Actions:
     """Returns the candidate that a network scores highest, the first of equals, int64 (B,)."""
-    batch, scores = _scored(network, observation)
+    batch, scores, _ = judge(network, observation)
     return _best(batch, scores)
 
 
 def sampled(network: CandidateScorer, observation: Arrays, simulator: Simulator) -> Actions:
     """Returns a candidate drawn from a network's distribution, int64 (B,)."""
-    batch, scores = _scored(network, observation)
+    batch, scores, _ = judge(network, observation)
     uniform = np.empty(len(scores))
     steps = np.ascontiguousarray(simulator.outcome["episode_length"])
     draw_uniform(
@@ -74,12 +79,21 @@ def sampled(network: CandidateScorer, observation: Arrays, simulator: Simulator)
     return _best(batch, scores - torch.from_numpy(uniform).to(scores.device).log().neg().log())
 
 
-def _scored(network: CandidateScorer, observation: Arrays) -> tuple[CandidateBatch, Tensor]:
+def judge(network: CandidateScorer, observation: Arrays) -> tuple[CandidateBatch, Tensor, Tensor]:
+    """Returns what a network makes of situations.
+
+    Args:
+        network: The network.
+        observation: Of B situations.
+
+    Returns:
+        What it reads, the candidates' scores, float32 (C,), and the situations' values, float32 (B,).
+    """
     device = next(network.parameters()).device
     with torch.inference_mode():
         batch = network.read({name: torch.from_numpy(array).to(device) for name, array in observation.items()})
-        scores: Tensor = network(batch)[0]
-    return batch, scores
+        scores, values = network(batch)
+    return batch, scores, values
 
 
 def _best(batch: CandidateBatch, scores: Tensor) -> Actions:

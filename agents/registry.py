@@ -11,7 +11,6 @@ from typing import Any, get_args
 
 from ..errors import HetgymError, unknown_name
 from .heuristics import list_schedulers, online, replay
-from .heuristics.best_of import BestOf
 from .heuristics.caching.names import combined_policy, named_policies
 from .heuristics.duplication import Duplication
 from .heuristics.offloading.policy import named_policies as offloading_policies
@@ -20,6 +19,8 @@ from .oracles.offloading import ExhaustiveSearch
 from .oracles.offloading_shares import Convex, PartialSplit
 from .oracles.offloading_static import Milp
 from .policy import Algorithm, Policy
+from .search.best_of import BestOf
+from .search.repair import Repair
 
 
 def _cp_sat(**settings: Any) -> Policy:
@@ -27,6 +28,13 @@ def _cp_sat(**settings: Any) -> Policy:
     from .oracles.cp_sat import CpSat
 
     return CpSat(**settings)
+
+
+def _beam(policy: Policy, width: int) -> Policy:
+    """Returns beam search, guided by a trained network or by HEFT."""
+    from .search.beam import Beam
+
+    return Beam(policy, width)
 
 
 _ANY_FAMILY: dict[str, Callable[..., Policy]] = {"random": RandomPolicy}
@@ -76,11 +84,14 @@ _SOLVERS: dict[str, dict[str, Callable[..., Policy]]] = {
     "offloading": {"exhaustive": ExhaustiveSearch, "milp": Milp},
 }
 
+_SEARCHES: dict[str, Callable[[Policy, int], Policy]] = {"best-of": BestOf, "beam": _beam, "repair": Repair}
+"""What searches with another policy, for K attempts, K schedules side by side, or K moves."""
+
 _PATTERNS = (
-    *("best-of-K:NAME", "VICTIM+PREFETCH+WAY", "pretrained:NAME", "ALGORITHM:PATH (ppo:PATH, sac:PATH, ...)"),
-    "module:callable",
+    *("best-of-K:NAME", "beam-K:NAME", "repair-K:NAME", "VICTIM+PREFETCH+WAY", "pretrained:NAME"),
+    *("ALGORITHM:PATH (ppo:PATH, sac:PATH, ...)", "module:callable"),
 )
-_BEST_OF = re.compile(r"best-of-(\d{1,6})")
+_SEARCH = re.compile(rf"({'|'.join(_SEARCHES)})-(\d{{1,6}})")
 
 
 def list_policies(family: str | None = None, solvers: bool = False) -> list[str]:
@@ -123,7 +134,9 @@ def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Pol
 
     Args:
         name: One of `list_policies`, or a solver; ``best-of-K:NAME``, the best of so many attempts of a static
-            scheduler or of a policy that draws; ``VICTIM+PREFETCH+WAY``, rules of a cache (see
+            scheduler or of a policy that draws; ``beam-K:NAME``, beam search with so many schedules side by side,
+            guided by ``ppo:PATH`` or ``heft``; ``repair-K:NAME``, so many moves of a local search on the schedule of
+            any policy that plans, these included; ``VICTIM+PREFETCH+WAY``, rules of a cache (see
             `hetgym.agents.heuristics.caching.names.combined_policy`); ``ppo:PATH``, or another algorithm in its
             place, a checkpoint or the folder of a training run; ``pretrained:NAME``, a checkpoint that comes with
             hetgym; or ``module:callable``, which is called and must return a policy.
@@ -141,10 +154,12 @@ def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Pol
     prefix, separator, rest = name.partition(":")
     if not separator:
         raise unknown_name("policy", name, [*named, *_PATTERNS])
-    attempts = _BEST_OF.fullmatch(prefix)
-    if attempts:
-        draws = {"sample": True} if rest.partition(":")[0] in (*get_args(Algorithm), "pretrained") else {}
-        return _called(name, partial(BestOf, make_policy(rest, family, **draws), int(attempts[1])), settings)
+    search = _SEARCH.fullmatch(prefix)
+    if search:
+        learned = rest.partition(":")[0] in (*get_args(Algorithm), "pretrained")
+        draws = {"sample": True} if search[1] == "best-of" and learned else {}
+        policy = make_policy(rest, family, **draws)
+        return _called(name, partial(_SEARCHES[search[1]], policy, int(search[2])), settings)
     if prefix in (*get_args(Algorithm), "pretrained"):
         return _called(name, partial(_learned, name), settings)
     return _called(name, _found(name, prefix, rest), settings)

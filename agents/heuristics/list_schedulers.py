@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...compilation import kernel
 from ...envs.task_graph import balancing, clustering, list_scheduling
 from ...envs.task_graph.instance import Instance, Instances, problem_at
-from ...envs.task_graph.list_scheduling import Draft, clear, derive, earliest_start, find_data_ready, place
+from ...envs.task_graph.list_scheduling import Draft, derive
 from ...envs.task_graph.schedule import Schedule
 from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...workloads import TaskGraph
@@ -76,14 +76,7 @@ def decide_again(instances: Instances, sequence: IntArray, device: IntArray, ins
 @kernel
 def _decide_again(instances: Instances, draft: Draft, sequence: IntArray, devices: IntArray, insertion: bool) -> None:
     derive(instances, 0, draft)
-    problem = problem_at(instances, 0)
-    clear(problem, draft.plan)
-    for step in range(sequence.size):
-        task = sequence[step]
-        device = devices[task]
-        find_data_ready(problem, draft, task)
-        start = earliest_start(draft.plan, device, draft.data_ready[device], problem.duration[task, device], insertion)
-        place(problem, draft.plan, step, task, device, start)
+    list_scheduling.place_in_order(problem_at(instances, 0), draft, sequence, devices, 0, 0, insertion)
 
 
 @kernel

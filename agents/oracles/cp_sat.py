@@ -27,9 +27,9 @@ from ...envs.task_graph.schedule import Schedule
 from ...errors import HetgymError
 from ...workloads import TaskGraph
 from ...workloads.task_graph import IntArray
-from ..heuristics.best_of import BestOf
 from ..heuristics.list_schedulers import decide_again, heft, lookahead, min_min, peft
 from ..heuristics.replay import Planner
+from ..search.best_of import BestOf
 
 try:
     from ortools.sat.python import cp_model

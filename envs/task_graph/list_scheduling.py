@@ -194,6 +194,15 @@ def occupy(plan: Plan, device: int, start: float, finish: float) -> None:
 
 
 @inner
+def makespan_of(plan: Plan) -> float:
+    """Returns when the last device is done, seconds."""
+    makespan = 0.0
+    for device in range(plan.lanes.size):
+        makespan = max(makespan, plan.lanes[device].available)
+    return makespan
+
+
+@inner
 def insert_ready(plan: Plan, count: int, priority: FloatArray, task: int) -> None:
     """Adds a task to the list of ready ones, highest priority first, ties by index."""
     position = count
@@ -273,6 +282,34 @@ def best_place(problem: Problem, draft: Draft, task: int, insertion: bool) -> tu
             if start + duration + outlook < best:
                 best, best_device, best_start = start + duration + outlook, device, start
     return best_device, best_start
+
+
+@inner
+def place_in_order(
+    problem: Problem, draft: Draft, sequence: IntArray, devices: IntArray, first: int, last: int, insertion: bool
+) -> None:
+    """Makes the plan that given decisions lead to, each task as early as it can start on its device.
+
+    Args:
+        problem: The instance.
+        draft: With ``outlook`` set where devices are chosen; the result is its ``plan``.
+        sequence: int64 (T,), the tasks, each after its predecessors.
+        devices: int64 (T,), the device of each task. From the step ``first`` to the one before ``last`` they are
+            chosen instead: where finish plus outlook is least.
+        first: A step.
+        last: Another, no earlier; with the same, all devices are as given.
+        insertion: Whether tasks may go into gaps.
+    """
+    clear(problem, draft.plan)
+    for step in range(sequence.size):
+        task = sequence[step]
+        if first <= step < last:
+            devices[task], start = best_place(problem, draft, task, insertion)
+        else:
+            find_data_ready(problem, draft, task)
+            ready, duration = draft.data_ready[devices[task]], problem.duration[task, devices[task]]
+            start = earliest_start(draft.plan, devices[task], ready, duration, insertion)
+        place(problem, draft.plan, step, task, devices[task], start)
 
 
 @inner
@@ -709,7 +746,4 @@ def prepare(instances: Instances, draft: Draft, rows: IntArray) -> None:
         ranks.optimistic_cost(problem, False, problem.tail)
         total.lower_bound = ranks.makespan_lower_bound(problem)
         heft(problem, draft)
-        makespan = 0.0
-        for device in range(problem.duration.shape[1]):
-            makespan = max(makespan, draft.plan.lanes[device].available)
-        total.heft_makespan = makespan
+        total.heft_makespan = makespan_of(draft.plan)

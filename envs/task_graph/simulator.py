@@ -391,9 +391,25 @@ class TaskGraphSimulator(Simulator):
         self._begun = True
         for name, array in self._changing().items():
             array[...] = arrays[name]
+        self._forget_shown()
+        self._show(rows)
+
+    def copy_rows(self, sources: IntArray) -> None:
+        """Makes every episode stand where another one stands, as the next step will show.
+
+        Args:
+            sources: int64 (B,), which one; it must play the same instance.
+        """
+        for array in self._changing().values():
+            # As bytes: field by field it would take ten times as long.
+            content = array.reshape(self.num_envs, -1).view(np.uint8)
+            content[...] = content[sources]
+        self._forget_shown()
+
+    def _forget_shown(self) -> None:
+        """Makes views show episodes anew, not just what has changed."""
         for view in self._views:
             view.mark["episode"] = -1
-        self._show(rows)
 
     def metrics(self, rows: IntArray) -> dict[str, NDArray[np.float64]]:
         """Returns what the docstring of the environments lists; of the jobs and energy once an episode is over."""

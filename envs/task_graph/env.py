@@ -34,6 +34,7 @@ class TaskGraphPlanEnv(SingleEnv):
     | ``action_mask`` | (A,) | int8 | 1 where an action is allowed |
     | ``context`` | (8,) | float32 | features of the situation |
     | ``nodes`` | (N, 12) | float32 | the P devices, then the tasks, then padding |
+    | ``node_jobs`` | (N,) | int32 | which job a task is of; N for devices and padding |
     | ``edges`` | (2, E) | int32 | sender and receiver, as indices of nodes |
     | ``edge_features`` | (E, 1) | float32 | mean transfer time |
     | ``counts`` | (2,) | int32 | how many nodes and edges there are |

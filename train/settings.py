@@ -53,6 +53,12 @@ class TrainSettings:
     """Width of the network."""
     rounds: int = 2
     """Rounds of message passing over the graph; 0 leaves the graph out."""
+    encoder: Literal["mean", "gin", "gat"] = "mean"
+    """How nodes hear each other."""
+    pooling: Literal["value", "scores"] = "value"
+    """Whether the pooled candidates reach the value alone, or every candidate's score as well."""
+    hierarchy: bool = False
+    """Whether nodes are summed up by job, and jobs by situation."""
     evaluate_every: int = 10
     """Rollouts between two evaluations on held-out instances, each with a checkpoint."""
     held_out: int = 100

@@ -31,7 +31,7 @@ from ..agents.checkpoint import (
     save_checkpoint,
 )
 from ..agents.learned import greedy
-from ..agents.networks import CandidateScorer, NetworkSettings
+from ..agents.networks import CandidateScorer
 from ..agents.policy import Actions
 from ..agents.ppo import CandidatePolicy, masked_ppo
 from ..envs import Scenario, Simulator
@@ -108,7 +108,7 @@ def train(settings: TrainSettings, progress: Callable[[int, dict[str, float]], N
 def _model(settings: TrainSettings, env: SB3VecEnv) -> MaskablePPO:
     return masked_ppo(
         env,
-        NetworkSettings(settings.hidden, settings.rounds),
+        _network_settings(settings),
         learning_rate=lambda remaining: _decayed(settings.learning_rate, remaining, settings),
         n_steps=settings.rollout,
         batch_size=min(settings.batch_size, settings.rollout * settings.num_envs),
@@ -199,7 +199,7 @@ class _Recorder(BaseCallback):
             steps=self.num_timesteps,
             command=shlex.join(sys.argv),
             versions=package_versions(),
-            network=NetworkSettings(self._settings.hidden, self._settings.rounds),
+            network=self.__network_settings(settings),
             features=self._simulator.schema.names(),
             results=results,
             settings={name: _plain(value) for name, value in asdict(self._settings).items()},

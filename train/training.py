@@ -31,7 +31,7 @@ from ..agents.checkpoint import (
     save_checkpoint,
 )
 from ..agents.learned import greedy
-from ..agents.networks import CandidateScorer
+from ..agents.networks import CandidateScorer, NetworkSettings
 from ..agents.policy import Actions
 from ..agents.ppo import CandidatePolicy, masked_ppo
 from ..envs import Scenario, Simulator
@@ -122,6 +122,16 @@ def _model(settings: TrainSettings, env: SB3VecEnv) -> MaskablePPO:
     )
 
 
+def _network_settings(settings: TrainSettings) -> NetworkSettings:
+    return NetworkSettings(
+        settings.hidden,
+        settings.rounds,
+        encoder=settings.encoder,
+        pooling=settings.pooling,
+        hierarchy=settings.hierarchy,
+    )
+
+
 def _decayed(initial: float, remaining: float, settings: TrainSettings) -> float:
     """Returns a number for the next update, where a part of the training, at most 1, remains."""
     return initial * max(remaining, 0.0) if settings.decay else initial
@@ -199,7 +209,7 @@ class _Recorder(BaseCallback):
             steps=self.num_timesteps,
             command=shlex.join(sys.argv),
             versions=package_versions(),
-            network=self.__network_settings(settings),
+            network=_network_settings(self._settings),
             features=self._simulator.schema.names(),
             results=results,
             settings={name: _plain(value) for name, value in asdict(self._settings).items()},

@@ -13,8 +13,12 @@ from .batch import Graphs
 from .segments import segment_log_softmax, segment_sum
 from .settings import Encoder
 
-DENSITY = 1 / 8
-"""From this share of all pairs of nodes on, messages are a dense matrix (``benchmarks/message_forms.py``)."""
+DENSITY = 1 / 16
+"""From this share of all pairs of nodes on, messages are a dense matrix.
+
+With graphs of one size the dense form is faster from 1/40 on, with decisions on ``random`` (1/47 and below) the sparse
+one is 1.5 to 4 times as fast (``python benchmarks/message_forms.py``).
+"""
 
 
 @dataclass(frozen=True)
@@ -91,28 +95,32 @@ class SumRound(nn.Module):
 
 
 class AttentionRound(MeanRound):
-    """A node weighs what it hears by attention, as in GAT (Velickovic et al., arXiv:1710.10903), edges included.
+    """A node weighs what it hears by attention, as in GATv2 (Brody et al., arXiv:2105.14491), edges included.
 
-    The logit of a message is leaky(a h_source + b h_hearer + c edge), with a, b and c of its direction.
+    The logit of a message is a . leaky(S h_source + H h_hearer + E edge), with S and H of its direction; a is narrow,
+    since these are computed for every message.
     """
+
+    WIDTH = 8
 
     def __init__(self, hidden: int, edge_features: int) -> None:
         """Makes the layers."""
         super().__init__(hidden, edge_features)
-        self.source = nn.Linear(hidden, 2, bias=False)
-        self.hearer = nn.Linear(hidden, 2)
-        self.edge = nn.Linear(edge_features, 2, bias=False)
+        self.source = nn.Linear(hidden, 2 * self.WIDTH, bias=False)
+        self.hearer = nn.Linear(hidden, 2 * self.WIDTH)
+        self.edge = nn.Linear(edge_features, self.WIDTH, bias=False)
+        self.attention = nn.Linear(self.WIDTH, 1, bias=False)
 
     def weights(self, hidden: Tensor, messages: Messages) -> Tensor:
         """Returns how much each message counts, float32 (M,)."""
-        place, direction = messages.place, (messages.place % 2).unsqueeze(1)
-        logits = (
-            self.source(hidden).flatten().index_select(0, 2 * messages.source + place % 2)
-            + self.hearer(hidden).flatten().index_select(0, place)
-            + self.edge(messages.features).gather(1, direction).squeeze(1)
+        direction = messages.place % 2
+        parts = (
+            self.source(hidden).view(-1, self.WIDTH).index_select(0, 2 * messages.source + direction)
+            + self.hearer(hidden).view(-1, self.WIDTH).index_select(0, messages.place)
+            + self.edge(messages.features)
         )
-        logits = nn.functional.leaky_relu(logits, 0.2)
-        return segment_log_softmax(logits, place, 2 * len(hidden)).exp()
+        logits = self.attention(nn.functional.leaky_relu(parts, 0.2)).squeeze(1)
+        return segment_log_softmax(logits, messages.place, 2 * len(hidden)).exp()
 
 
 ROUNDS = {"mean": MeanRound, "gin": SumRound, "gat": AttentionRound}
@@ -164,7 +172,7 @@ class GraphEncoder(nn.Module):
             messages = messages.reaching(needed)
             sent = torch.stack([messages.source, messages.place])
             heard = self.sum((hidden, None), sent, layer.weights(hidden, messages), size=(len(hidden), 2 * needed))
-            hidden = layer(hidden[:needed], heard.view(needed, -1))
+            hidden = layer(hidden[:needed], heard.view(needed, 2 * hidden.shape[1]))
         return hidden, row
 
     def dense(self, graphs: Graphs) -> tuple[Tensor, Tensor]:

@@ -101,7 +101,8 @@ class AttentionPooling(nn.Module):
         """
         super().__init__()
         self.attention = nn.Linear(hidden, 1, bias=False)
-        self.feedback = nn.Linear(2 * hidden, hidden) if feeds_back else None
+        self.own = nn.Linear(hidden, hidden) if feeds_back else None
+        self.rivals = nn.Linear(hidden, hidden, bias=False) if feeds_back else None
 
     def forward(self, candidates: Tensor, situation: Tensor, num_situations: int) -> tuple[Tensor, Tensor]:
         """Returns the candidates, float32 (C, hidden), and the situations, float32 (B, hidden).
@@ -113,9 +114,8 @@ class AttentionPooling(nn.Module):
         """
         weight = segment_log_softmax(self.attention(candidates).squeeze(1), situation, num_situations).exp()
         pooled = segment_sum(candidates * weight.unsqueeze(1), situation, num_situations)
-        if self.feedback is not None:
-            rivals = pooled.index_select(0, situation)
-            candidates = torch.tanh(self.feedback(torch.cat([candidates, rivals], dim=1)))
+        if self.own is not None and self.rivals is not None:
+            candidates = torch.relu(self.own(candidates) + self.rivals(pooled).index_select(0, situation))
         return candidates, pooled
 
 

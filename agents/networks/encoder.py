@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -150,6 +151,10 @@ class GraphEncoder(nn.Module):
         self.sum = SimpleConv(aggr="sum")
         self.rounds = nn.ModuleList(ROUNDS[encoder](hidden, edge_features) for _ in range(rounds))
 
+    @property
+    def _rounds(self) -> list[MeanRound | SumRound]:
+        return cast("list[MeanRound | SumRound]", list(self.rounds))
+
     def forward(self, graphs: Graphs) -> tuple[Tensor, Tensor]:
         """Returns embeddings, float32 (rows, hidden), and each node's row among them, int64 (N,).
 
@@ -167,7 +172,7 @@ class GraphEncoder(nn.Module):
 
         messages = Messages.along(row[graphs.edges], graphs.edge_features)
         hidden = torch.relu(self.embed(graphs.nodes.index_select(0, order)))
-        for layer, furthest in zip(self.rounds, reversed(rings), strict=False):
+        for layer, furthest in zip(self._rounds, reversed(rings), strict=False):
             needed = len(hidden) - len(furthest)
             messages = messages.reaching(needed)
             sent = torch.stack([messages.source, messages.place])
@@ -185,7 +190,7 @@ class GraphEncoder(nn.Module):
         messages = Messages.along(row[graphs.edges], graphs.edge_features)
         cell = messages.place * width + messages.source % width
         hidden = torch.relu(self.embed(nodes))
-        for layer in self.rounds:
+        for layer in self._rounds:
             matrix = segment_sum(layer.weights(hidden, messages), cell, 2 * len(hidden) * width)
             heard = torch.bmm(matrix.view(num_graphs, 2 * width, width), hidden.view(num_graphs, width, -1))
             hidden = layer(hidden, heard.view(len(hidden), -1))

@@ -55,7 +55,7 @@ def settings_of(arguments: argparse.Namespace) -> TrainSettings:
 
 def name_of(arguments: argparse.Namespace) -> str:
     """Returns what a network is called in the table."""
-    parts = [arguments.encoder, arguments.pooling * (arguments.pooling == "scores"), "hierarchy" * arguments.hierarchy]
+    parts = [arguments.encoder, arguments.pooling * (arguments.pooling != "value"), "hierarchy" * arguments.hierarchy]
     return "-".join(part for part in parts if part)
 
 
@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", choices=ENCODERS, default="mean")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--pooling", choices=("value", "scores"), default="value")
+    parser.add_argument("--pooling", choices=("value", "scores", "nodes"), default="nodes")
     parser.add_argument("--hierarchy", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, default=300.0, help="CPU-seconds of a cell")

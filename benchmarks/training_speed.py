@@ -20,8 +20,9 @@ BATCH_SIZES = 400, 800, 1600
 
 
 NETWORKS = {
-    "candidate scorer alone": NetworkSettings(32, 0),
-    "candidate scorer alone, rivals heard": NetworkSettings(32, 0, pooling="scores"),
+    "candidate scorer alone": NetworkSettings(32, 0, pooling="value"),
+    "candidate scorer, all rivals heard": NetworkSettings(32, 0, pooling="scores"),
+    "candidate scorer, rivals for a node heard": NetworkSettings(32, 0),
     "graph encoder, mean": NetworkSettings(32, 2),
     "graph encoder, gin": NetworkSettings(32, 2, encoder="gin"),
     "graph encoder, gat": NetworkSettings(32, 2, encoder="gat"),

@@ -52,11 +52,11 @@ class TrainSettings:
     hidden: int = 32
     """Width of the network."""
     rounds: int = 2
-    """Rounds of message passing over the graph; 0 leaves the graph out."""
+    """Rounds of message passing along edges; 0 with the pooling value or scores leaves the graph out."""
     encoder: Literal["mean", "gin", "gat"] = "mean"
     """How nodes hear each other."""
-    pooling: Literal["value", "scores"] = "value"
-    """Whether the pooled candidates reach the value alone, or every candidate's score as well."""
+    pooling: Literal["value", "scores", "nodes"] = "nodes"
+    """What a score depends on beside the candidate: nothing, all candidates, or those of the same nodes."""
     hierarchy: bool = False
     """Whether nodes are summed up by job, and jobs by situation."""
     evaluate_every: int = 10

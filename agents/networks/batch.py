@@ -186,7 +186,7 @@ class CandidateBatch:
             schema: What the columns of the observation are.
             settings: The network's settings.
         """
-        with_graphs = schema.nodes and settings.rounds > 0
+        with_graphs = schema.nodes and settings.reads_graph
         mask = observation["action_mask"] > 0
         situation, action = mask.nonzero(as_tuple=True)
         return cls(

@@ -12,20 +12,22 @@ from .segments import segment_log_softmax, segment_mean, segment_sum
 class NodeJoin(nn.Module):
     """Joins the nodes that a candidate speaks of: candidates are the edges between tasks and devices.
 
-    A candidate reads its nodes. Then each node hears the mean of the candidates that speak of it, so that a device
+    A candidate reads its nodes. Then each node may hear the mean of the candidates that speak of it, so that a device
     knows what waits for it and a task where it may go, and the candidate reads that as well.
     """
 
-    def __init__(self, nodes_per_candidate: int, hidden: int) -> None:
+    def __init__(self, nodes_per_candidate: int, hidden: int, hears: bool) -> None:
         """Makes the layers.
 
         Args:
             nodes_per_candidate: m; the positions, such as task and device, have layers of their own.
             hidden: Width.
+            hears: Whether nodes hear candidates.
         """
         super().__init__()
         self.nodes = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(nodes_per_candidate))
-        self.heard = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(nodes_per_candidate))
+        heard = nodes_per_candidate if hears else 0
+        self.heard = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(heard))
 
     def forward(self, candidates: Tensor, nodes: Tensor, row: Tensor, spoken_of: Tensor) -> Tensor:
         """Returns candidates that have read their nodes, float32 (C, hidden).
@@ -40,8 +42,8 @@ class NodeJoin(nn.Module):
         rows = nn.functional.pad(row, (0, 1), value=len(nodes))[spoken_of].unbind(dim=1)
         for linear, spoken in zip(self.nodes, rows, strict=True):
             candidates = candidates + _or_zero(linear(nodes)).index_select(0, spoken)
-        said = torch.relu(candidates)
-        for linear, spoken in zip(self.heard, rows, strict=True):
+        said = torch.relu(candidates) if self.heard else candidates
+        for linear, spoken in zip(self.heard, rows, strict=False):
             heard = segment_mean(said, spoken, len(nodes) + 1)[:-1]
             candidates = candidates + _or_zero(linear(heard)).index_select(0, spoken)
         return candidates

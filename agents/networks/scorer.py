@@ -35,11 +35,11 @@ class CandidateScorer(nn.Module):
         self.candidate = nn.Linear(len(schema.candidates) + context, hidden)
         self.encoder: GraphEncoder | None = None
         self.hierarchy: Hierarchy | None = None
-        if schema.nodes and settings.rounds > 0:
+        if schema.nodes and settings.reads_graph:
             self.encoder = GraphEncoder(
                 len(schema.nodes), len(schema.edge_features), hidden, settings.rounds, settings.encoder
             )
-            self.join = NodeJoin(schema.nodes_per_candidate, hidden)
+            self.join = NodeJoin(schema.nodes_per_candidate, hidden, settings.pooling == "nodes")
             self.hierarchy = Hierarchy(hidden) if settings.hierarchy else None
         self.body = nn.Sequential(nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
         self.pooling = AttentionPooling(hidden, settings.pooling == "scores")

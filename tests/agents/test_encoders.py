@@ -164,7 +164,7 @@ def test_round_is_what_its_formula_says(encoder: str) -> None:
 
 
 def test_nodes_hear_the_candidates_that_speak_of_them() -> None:
-    join, batch = NodeJoin(2, HIDDEN), batch_of()
+    join, batch = NodeJoin(2, HIDDEN, hears=True), batch_of()
     spoken_of, num_nodes = graphs_of(batch).spoken_of, len(graphs_of(batch).nodes)
     assert (spoken_of == ABSENT).any()
     draw = torch.Generator().manual_seed(0)
@@ -194,9 +194,9 @@ def reached(network: CandidateScorer, observation: Arrays, changed: int) -> list
 
 
 @pytest.mark.parametrize("rounds", [0, 1])
-@pytest.mark.parametrize("pooling", ["value", "scores"])
+@pytest.mark.parametrize("pooling", ["value", "scores", "nodes"])
 def test_who_hears_of_a_candidate(rounds: int, pooling: str) -> None:
-    """Joined to its task and its device, it reaches those that share one; by pooled scores, all."""
+    """By its task and its device it reaches those that share one; by pooled scores, all."""
     simulator = simulator_for([12])
     act(simulator, 2)
     observation = simulator.observation
@@ -204,9 +204,9 @@ def test_who_hears_of_a_candidate(rounds: int, pooling: str) -> None:
     allowed = np.flatnonzero(observation["action_mask"][0]).tolist()
     sharing = [action for action in allowed if (nodes[action] == nodes[allowed[0]]).any()]
     assert 1 < len(sharing) < len(allowed)
-    own = sharing if rounds else allowed[:1]
     network = scorer(simulator, rounds, pooling=pooling)
-    assert reached(network, observation, allowed[0]) == (allowed if pooling == "scores" else own)
+    expected = {"value": allowed[:1], "scores": allowed, "nodes": sharing}
+    assert reached(network, observation, allowed[0]) == expected[pooling]
 
 
 def test_jobs_are_means_of_their_tasks() -> None:

@@ -29,7 +29,8 @@ GRAPHS = [random_task_graph(size, NUM_DEVICES, seed=size) for size in (8, 1, 5)]
 
 rounds = pytest.mark.parametrize("rounds", [0, 1, 3])
 FORMS: dict[str, dict[str, Any]] = {
-    "mlp": {"rounds": 0},
+    "mlp": {"rounds": 0, "pooling": "value"},
+    "mlp-nodes": {"rounds": 0},
     "mlp-scores": {"rounds": 0, "pooling": "scores"},
     "mean": {"rounds": 3},
     "gin": {"rounds": 1, "encoder": "gin"},
@@ -119,7 +120,7 @@ def test_order_of_candidates_does_not_matter(form: dict[str, Any]) -> None:
     permuted_logits, permuted_values = run(network, permuted)
     assert_close(permuted_logits, logits[:, order])
     assert_close(permuted_values, values)
-    assert logits[observation["action_mask"] == 1].std() > 0.1
+    assert logits[observation["action_mask"] == 1].std() > 0.01
 
 
 @forms
@@ -145,12 +146,13 @@ def changed(observation: Arrays, **arrays: Any) -> Arrays:
     return observation | {name: np.broadcast_to(array, observation[name].shape) for name, array in arrays.items()}
 
 
-def test_ablation_ignores_the_graph() -> None:
+@pytest.mark.parametrize("pooling", ["value", "scores"])
+def test_ablation_ignores_the_graph(pooling: str) -> None:
     observation = simulator_for(2).observation
     without = changed(observation, nodes=np.float32(7), edges=np.int32(0), edge_features=np.float32(7))
-    assert torch.equal(run(scorer(0), observation)[0], run(scorer(0), without)[0])
-    assert not torch.allclose(run(scorer(1), observation)[0], run(scorer(1), without)[0])
-    assert scorer(0).encoder is None
+    assert torch.equal(run(scorer(0, pooling=pooling), observation)[0], run(scorer(0, pooling=pooling), without)[0])
+    assert not torch.allclose(run(scorer(1, pooling=pooling), observation)[0], run(scorer(1, pooling=pooling), without)[0])
+    assert scorer(0, pooling=pooling).encoder is None
 
 
 def test_settled_and_absent_nodes_are_left_out() -> None:
@@ -408,7 +410,7 @@ def test_checkpoint_keeps_the_form(tmp_path: Path, form: dict[str, Any]) -> None
 
 def test_checkpoint_is_replaced_whole(checkpoint: Path) -> None:
     (checkpoint / "leftover").touch()
-    save_checkpoint(checkpoint, card(steps=200, network=NetworkSettings(16, 0)), scorer(0).state_dict())
+    save_checkpoint(checkpoint, card(steps=200, network=network_settings(0, pooling="value")), scorer(0, pooling="value").state_dict())
     assert load_network(checkpoint, SCHEMA).encoder is None
     assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["best"]
     assert sorted(path.name for path in checkpoint.iterdir()) == [CARD, POLICY]

@@ -110,7 +110,13 @@ class TrainSettings:
     hidden: int = 32
     """Width of the network."""
     rounds: int = 2
-    """Rounds of message passing over the graph; 0 leaves the graph out."""
+    """Rounds of message passing along edges; 0 with the pooling value or scores leaves the graph out."""
+    encoder: Literal["mean", "gin", "gat"] = "mean"
+    """How nodes hear each other."""
+    pooling: Literal["value", "scores", "nodes"] = "nodes"
+    """What a score depends on beside the candidate: nothing, all candidates, or those of the same nodes."""
+    hierarchy: bool = False
+    """Whether nodes are summed up by job, and jobs by situation."""
     evaluate_every: int = 10
     """Rollouts between two evaluations on held-out instances, each with a checkpoint."""
     held_out: int = 100
@@ -180,7 +186,9 @@ class TrainSettings:
     def network(self) -> NetworkSettings:
         """The settings of the network."""
         outputs = self.off_policy.quantiles if self.algorithm == "qr-dqn" else 1
-        return NetworkSettings(self.hidden, self.rounds, outputs=outputs)
+        return NetworkSettings(
+            self.hidden, self.rounds, outputs, encoder=self.encoder, pooling=self.pooling, hierarchy=self.hierarchy
+        )
 
     def load_scenario(self) -> Scenario:
         """Returns the scenario with its changed settings."""

@@ -26,6 +26,8 @@ class Graphs:
         nodes: float32 (N, Fn), features.
         away: int64 (N,), edges between a node and the nearest one that a candidate speaks of.
         edges: int64 (2, E), sender and receiver, rows of `nodes`.
+        edge_features: float32 (E, Fe), features.
+        jobs: int64 (N,), which of its situation's jobs a node is of, or `ABSENT`.
         spoken_of: int64 (C, m), rows of `nodes` that each candidate speaks of, or `ABSENT`.
         num_nodes: int64 (B,).
         num_edges: int64 (B,).
@@ -34,23 +36,32 @@ class Graphs:
     nodes: Tensor
     away: Tensor
     edges: Tensor
+    edge_features: Tensor
+    jobs: Tensor
     spoken_of: Tensor
     num_nodes: Tensor
     num_edges: Tensor
 
     @classmethod
     def of(
-        cls, observation: Mapping[str, Tensor], situation: Tensor, action: Tensor, settled: int, furthest: int
+        cls,
+        observation: Mapping[str, Tensor],
+        situation: Tensor,
+        action: Tensor,
+        settled: int,
+        settings: NetworkSettings,
     ) -> Graphs:
-        """Leaves out padding, settled nodes, and what is far from all candidates.
+        """Leaves out padding, settled nodes, and what no message reaches a candidate from.
 
         Args:
             observation: The observation's arrays, (B, ...) each.
             situation: int64 (C,), whose each candidate is.
             action: int64 (C,), which of its candidates.
             settled: The column of the nodes that is 1 where nothing more is decided, or -1 if there is none.
-            furthest: How many edges from the nodes that candidates speak of others are kept.
+            settings: How many edges from the nodes that candidates speak of others are kept; with hierarchy all are
+                kept, as if candidates spoke of them.
         """
+        furthest = settings.rounds
         nodes, counts = observation["nodes"], observation["counts"].long()
         batch, most_nodes = nodes.shape[:2]
         first = torch.arange(batch, device=nodes.device).unsqueeze(1) * (most_nodes + 1)
@@ -62,9 +73,9 @@ class Graphs:
             live[:, :-1] &= nodes[:, :, settled] == 0
 
         among = live.flatten()[edges].all(dim=0)
-        whose, edges = whose[among], edges[:, among]
+        whose, edge, edges = whose[among], edge[among], edges[:, among]
         away = torch.full((batch * (most_nodes + 1),), furthest + 1, device=nodes.device)
-        away[spoken_of] = 0
+        away[live.flatten() if settings.hierarchy else spoken_of] = 0
         for distance in range(1, furthest + 1):
             near = away[edges] < distance
             for here, there in ((0, 1), (1, 0)):
@@ -74,11 +85,14 @@ class Graphs:
         row = torch.full_like(away, ABSENT)
         row[kept] = torch.arange(int(kept.sum()), device=nodes.device)
         among = (away[edges] <= furthest).all(dim=0) & (away[edges] < furthest).any(dim=0)
-        kept = kept.view(batch, -1)
+        kept = kept.view(batch, -1)[:, :-1]
+        jobs = observation["node_jobs"].long()[kept]
         return cls(
-            nodes[kept[:, :-1]],
-            away[kept.flatten()],
+            nodes[kept],
+            away.view(batch, -1)[:, :-1][kept],
             row[edges[:, among]],
+            observation["edge_features"][whose[among], edge[among]],
+            jobs.masked_fill(jobs == most_nodes, ABSENT),
             row[spoken_of].view(len(action), -1),
             kept.sum(dim=1),
             torch.bincount(whose[among], minlength=batch),
@@ -98,6 +112,8 @@ class Graphs:
             torch.cat([part.nodes for part in parts]),
             torch.cat([part.away for part in parts]),
             torch.cat([part.edges + shift for part, shift in zip(parts, first, strict=True)], dim=1),
+            torch.cat([part.edge_features for part in parts]),
+            torch.cat([part.jobs for part in parts]),
             torch.cat(spoken_of),
             torch.cat([part.num_nodes for part in parts]),
             torch.cat([part.num_edges for part in parts]),
@@ -112,10 +128,33 @@ class Graphs:
             self.nodes.index_select(0, kept),
             self.away.index_select(0, kept),
             row[self.edges.index_select(1, edges)],
+            self.edge_features.index_select(0, edges),
+            self.jobs.index_select(0, kept),
             row[self.spoken_of.index_select(0, candidates)],
             self.num_nodes[chosen],
             self.num_edges[chosen],
         )
+
+    @cached_property
+    def situation(self) -> Tensor:
+        """Returns whose each node is, int64 (N,)."""
+        return torch.repeat_interleave(self.num_nodes)
+
+    @cached_property
+    def position(self) -> Tensor:
+        """Returns each node's place in its situation, int64 (N,)."""
+        first = self.num_nodes.cumsum(0) - self.num_nodes
+        return torch.arange(len(self.nodes), device=first.device) - first.index_select(0, self.situation)
+
+    @cached_property
+    def largest(self) -> int:
+        """Returns how many nodes the largest graph has."""
+        return int(self.num_nodes.max())
+
+    @property
+    def density(self) -> float:
+        """Returns edges, as a share of the pairs of nodes if all graphs had as many as the largest."""
+        return self.edges.shape[1] / max(len(self.num_nodes) * self.largest**2, 1)
 
 
 @dataclass(frozen=True)
@@ -147,7 +186,7 @@ class CandidateBatch:
             schema: What the columns of the observation are.
             settings: The network's settings.
         """
-        with_graphs = schema.nodes and settings.rounds > 0
+        with_graphs = schema.nodes and settings.reads_graph
         mask = observation["action_mask"] > 0
         situation, action = mask.nonzero(as_tuple=True)
         return cls(
@@ -155,7 +194,7 @@ class CandidateBatch:
             observation["candidates"][situation, action],
             action,
             mask.sum(dim=1),
-            Graphs.of(observation, situation, action, _settled(schema), settings.rounds) if with_graphs else None,
+            Graphs.of(observation, situation, action, _settled(schema), settings) if with_graphs else None,
         )
 
     @classmethod

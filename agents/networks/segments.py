@@ -1,4 +1,4 @@
-"""Sums and softmax over segments: rows that belong to the same situation."""
+"""Sums, means and softmax over segments: rows that belong to the same situation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,18 @@ def segment_sum(rows: Tensor, segment: Tensor, num_segments: int) -> Tensor:
         num_segments: How many segments there are.
     """
     return rows.new_zeros(num_segments, *rows.shape[1:]).index_add(0, segment, rows)
+
+
+def segment_mean(rows: Tensor, segment: Tensor, num_segments: int) -> Tensor:
+    """Returns the mean of each segment's rows, zero where there are none, (num_segments, columns).
+
+    Args:
+        rows: (any number, columns).
+        segment: int64 (rows,), whose each row is.
+        num_segments: How many segments there are.
+    """
+    counts = torch.bincount(segment, minlength=num_segments).clamp(min=1)
+    return segment_sum(rows, segment, num_segments) / counts.unsqueeze(1)
 
 
 def segment_log_softmax(scores: Tensor, segment: Tensor, num_segments: int) -> Tensor:

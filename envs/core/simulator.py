@@ -89,6 +89,7 @@ def observation_space(schema: ObservationSchema, num_candidates: int, num_nodes:
     if schema.nodes:
         shown |= {
             "nodes": features(num_nodes, len(schema.nodes)),
+            "node_jobs": spaces.Box(0, num_nodes, (num_nodes,), np.int32),
             "edges": spaces.Box(0, num_nodes - 1, (2, num_edges), np.int32),
             "edge_features": features(num_edges, len(schema.edge_features)),
             "counts": spaces.Box(0, np.array([num_nodes, num_edges], np.int32), (2,), np.int32),

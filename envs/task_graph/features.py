@@ -122,6 +122,7 @@ class View(NamedTuple):
     action_mask: NDArray[np.int8]  # (B, A)
     context: NDArray[np.float32]  # (B, Fg)
     nodes: NDArray[np.float32]  # (B, N, Fn)
+    node_jobs: NDArray[np.int32]  # (B, N)
     edges: NDArray[np.int32]  # (B, 2, E)
     edge_features: NDArray[np.float32]  # (B, E, Fe)
     counts: NDArray[np.int32]  # (B, 2)
@@ -138,6 +139,7 @@ def view_at(view: View, b: int) -> Any:
         view.action_mask[b],
         view.context[b],
         view.nodes[b],
+        view.node_jobs[b],
         view.edges[b],
         view.edge_features[b],
         view.counts[b],
@@ -212,6 +214,7 @@ def _show_new_task(problem: Problem, view: View, task: int) -> None:
     """Writes what of a task stays the same, before its edges are written."""
     node = problem.duration.shape[1] + task
     view.nodes[node, 0] = 1.0
+    view.node_jobs[node] = problem.tasks[task].job
     view.nodes[node, 4] = _clip(problem.tasks[task].mean_duration * problem.total[0].per_scale)
     view.nodes[node, 5] = _clip(problem.tasks[task].min_duration * problem.total[0].per_scale)
     view.nodes[node, 6] = problem.upward_rank[task] / problem.total[0].largest_rank
@@ -228,6 +231,7 @@ def _show_graph(problem: Problem, view: View) -> None:
     view.counts[0] = num_devices + num_tasks
     view.counts[1] = num_edges
     view.nodes[:] = 0.0
+    view.node_jobs[:] = view.nodes.shape[0]
     view.edges[:] = 0
     view.edge_features[:] = 0.0
     view.candidates[:] = 0.0

@@ -11,12 +11,12 @@ from ...errors import unknown_name
 from ...workloads.task_graph import FloatArray
 from .instance import Records
 
-REWARDS = ("lower-bound", "makespan", "jobs-in-system", "energy", "deadlines")
+REWARDS = ("lower-bound", "makespan", "jobs-in-system", "energy", "deadlines", "elapsed")
 """Names, in the order of the weights that `cost` takes."""
 
 
 def reward_weights(weights: Mapping[str, float]) -> FloatArray:
-    """Returns the weights of a sum of rewards, float64 (5,).
+    """Returns the weights of a sum of rewards, float64 (6,).
 
     Args:
         weights: By name.
@@ -65,12 +65,23 @@ def deadline_cost(status: Records) -> float:
 
 
 @inner
+def elapsed_cost(status: Records) -> float:
+    """The time that has passed in Dispatch; / HEFT makespan.
+
+    In a stream, a weight of minus the usual number of jobs in the system makes of ``jobs-in-system`` its excess over
+    that (the differential reward of Decima; Mao et al. 2019, doi:10.1145/3341302.3342080). Without it, what is put off
+    is discounted: agents learn to wait.
+    """
+    return float(status[0].now / status[0].makespan_unit)
+
+
+@inner
 def cost(status: Records, weights: FloatArray) -> float:
     """Returns what an episode has cost so far.
 
     Args:
         status: (1,) of STATUS.
-        weights: (5,), as `reward_weights` gives them.
+        weights: (6,), as `reward_weights` gives them.
     """
     total = 0.0
     if weights[0] != 0.0:
@@ -83,4 +94,6 @@ def cost(status: Records, weights: FloatArray) -> float:
         total += weights[3] * energy_cost(status)
     if weights[4] != 0.0:
         total += weights[4] * deadline_cost(status)
+    if weights[5] != 0.0:
+        total += weights[5] * elapsed_cost(status)
     return total

@@ -211,6 +211,22 @@ def test_edges() -> None:
     np.testing.assert_allclose(shown["edge_features"][:, 0], graph.edge_bytes / SCALE, rtol=1e-6)
 
 
+def test_jobs_of_nodes() -> None:
+    """Devices and padding have none; in a stream each place for a job holds one."""
+    assert Shown()["node_jobs"].tolist() == [13] * 3 + [0] * 10
+    simulator = load_scenario("soc-stream-high", active_jobs=3).simulator(1)
+    simulator.reset([0])
+    shown = simulator.observation
+    num_devices = int(shown["nodes"][0, :, 1].sum())
+    num_nodes, num_edges = shown["counts"][0]
+    tasks_per_place, rest = divmod(num_nodes - num_devices, 3)
+    assert rest == 0
+    expected = [num_nodes] * num_devices + [place for place in range(3) for _ in range(tasks_per_place)]
+    assert shown["node_jobs"][0].tolist() == expected
+    sender, receiver = shown["node_jobs"][0][shown["edges"][0, :, :num_edges]]
+    assert (sender == receiver).all()
+
+
 def test_context() -> None:
     shown = Shown(ready_window=2)
     always = {"slack": (HEFT - BOUND) / HEFT, "communication": 241 / 15 / SCALE}

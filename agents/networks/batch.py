@@ -86,13 +86,13 @@ class Graphs:
         row[kept] = torch.arange(int(kept.sum()), device=nodes.device)
         among = (away[edges] <= furthest).all(dim=0) & (away[edges] < furthest).any(dim=0)
         kept = kept.view(batch, -1)[:, :-1]
-        jobs = observation["node_jobs"].long()[kept]
+        jobs = observation["node_jobs"].long()
         return cls(
             nodes[kept],
             away.view(batch, -1)[:, :-1][kept],
             row[edges[:, among]],
             observation["edge_features"][whose[among], edge[among]],
-            jobs.masked_fill(jobs == most_nodes, ABSENT),
+            jobs.masked_fill(jobs >= counts[:, :1], ABSENT)[kept],
             row[spoken_of].view(len(action), -1),
             kept.sum(dim=1),
             torch.bincount(whose[among], minlength=batch),

@@ -123,8 +123,8 @@ class TaskGraphDispatchEnv(SingleEnv):
     ``lower-bound`` (default): minus the increase of a bound on the makespan that expected durations give, over the
     makespan of HEFT's plan; at the end the bound is the makespan. ``jobs-in-system`` (default in streams): minus the
     integral of the jobs in the system over time, over HEFT's makespan (in a stream its mean over the kinds of job); a
-    finite episode returns minus the sum of all latencies. ``makespan``, ``energy``, ``deadlines`` and ``elapsed`` (time):
-    minus these; ``weighted``: the sum of those in ``reward_weights``.
+    finite episode returns minus the sum of all latencies. ``makespan``, ``energy``, ``deadlines`` and ``elapsed``
+    (time): minus these; ``weighted``: the sum of those in ``reward_weights``.
 
     ## Episode End
     Terminates when all jobs have ended, or at the ``horizon`` of a stream, which is part of the problem (``elapsed`` in

@@ -267,11 +267,14 @@ def _parts(batch: CandidateBatch) -> dict[str, tuple[Tensor, dict[str, Tensor]]]
         first = graphs.num_nodes.cumsum(0) - graphs.num_nodes
         candidates["spoken_of"] = _shifted(graphs.spoken_of, -first[batch.situation]).int()
         edges = graphs.edges.T - torch.repeat_interleave(first, graphs.num_edges).unsqueeze(1)
-        parts["nodes"] = graphs.num_nodes, {
-            "nodes": graphs.nodes,
-            "away": graphs.away.int(),
-            "jobs": graphs.jobs.int(),
-        }
+        parts["nodes"] = (
+            graphs.num_nodes,
+            {
+                "nodes": graphs.nodes,
+                "away": graphs.away.int(),
+                "jobs": graphs.jobs.int(),
+            },
+        )
         parts["edges"] = graphs.num_edges, {"edges": edges.int(), "edge_features": graphs.edge_features}
     return parts
 

@@ -238,7 +238,7 @@ class CandidateOffPolicyAlgorithm(OffPolicyAlgorithm):
             state[f"replay_buffer.{name}"] = tensor
         if self._vec_normalize_env is not None:
             for name, array in self._reward_statistics().items():
-                state[f"reward.{name}"] = torch.tensor(array)
+                state[f"reward.{name}"] = torch.tensor(array, dtype=torch.float64)
         return state
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from hetgym.envs import Feature, ObservationSchema
+
+torch.set_num_threads(1)  # two on a busy machine are many times slower on such small networks
 
 END = -1
 """The state after the last decision."""

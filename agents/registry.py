@@ -87,10 +87,15 @@ _SOLVERS: dict[str, dict[str, Callable[..., Policy]]] = {
 _SEARCHES: dict[str, Callable[[Policy, int], Policy]] = {"best-of": BestOf, "beam": _beam, "repair": Repair}
 """What searches with another policy, for K attempts, K schedules side by side, or K moves."""
 
-_PATTERNS = (
-    *("best-of-K:NAME", "beam-K:NAME", "repair-K:NAME", "VICTIM+PREFETCH+WAY", "pretrained:NAME"),
-    *("ALGORITHM:PATH (ppo:PATH, sac:PATH, ...)", "module:callable"),
-)
+_PATTERNS = {
+    "best-of-K:NAME": "The best of K attempts of a list scheduler, or of a policy that draws.",
+    "beam-K:NAME": "Beam search with K schedules side by side, guided by ppo:PATH or heft.",
+    "repair-K:NAME": "K moves of a local search on the schedule of a policy that plans whole graphs.",
+    "VICTIM+PREFETCH+WAY": "Rules of a cache: what is evicted, what is fetched early, how a miss is served.",
+    "ppo:PATH": "A trained network: a checkpoint, or the folder of a training run; or sac:PATH, dqn:PATH, ...",
+    "pretrained:NAME": "A trained network that comes with hetgym; pretrained alone: the one for the scenario.",
+    "module:callable": "What a callable in an importable module returns.",
+}
 _SEARCH = re.compile(rf"({'|'.join(_SEARCHES)})-(\d{{1,6}})")
 
 
@@ -112,14 +117,14 @@ def list_policies(family: str | None = None, solvers: bool = False) -> list[str]
 
 
 def describe_policies() -> dict[str, str]:
-    """Returns the first line on every policy that needs no file, by name; on one of several families, a line each."""
+    """Returns the first line on every policy, by name or pattern of names; on one of several families, a line each."""
     described: dict[str, str] = {}
     for family in (*_BY_FAMILY, None):
         for name, maker in _makers(family).items():
             line = (maker.__doc__ or "").splitlines()[0]
             if line not in described.setdefault(name, line):
                 described[name] += f" {family}: {line}"
-    return described
+    return described | _PATTERNS
 
 
 def _makers(family: str | None) -> dict[str, Callable[..., Policy]]:

@@ -13,7 +13,7 @@ from ...envs.task_graph.ranks import transfer_time
 from ...envs.task_graph.schedule import Schedule
 from ...errors import HetgymError
 from ...workloads import TaskGraph
-from ...workloads.counter_random import random_integer, random_stream
+from ...workloads.counter_random import random_integer, random_stream, random_uniform
 from ...workloads.task_graph import IntArray
 from ..heuristics.list_schedulers import schedule_of
 from ..heuristics.replay import Planner
@@ -26,6 +26,9 @@ _DRAWS = 6
 
 _RUN = 10
 """A move chooses anew for up to so many times the tasks of the graph: mostly for all that follow, at times for few."""
+
+FIRST_TEMPERATURE, LAST_TEMPERATURE = 0.02, 0.002
+"""Of the annealing, as shares of the makespan; it cools geometrically."""
 
 
 class Decisions(NamedTuple):
@@ -44,7 +47,10 @@ class Decisions(NamedTuple):
 
 
 class Repair(Planner):
-    """Improves a finished schedule by moves of a local search; a move is kept if the makespan does not grow.
+    """Improves a finished schedule by simulated annealing (Kirkpatrick, Gelatt, Vecchi 1983).
+
+    A move that makes the schedule longer is kept with the probability ``exp(-growth / temperature)``
+    (doi:10.1126/science.220.4598.671); the result is the shortest schedule that was met.
 
     A move takes a task, in one of two cases one of the critical path: what runs from the start to the end of the
     schedule without a break. It gives it another device, or another place in the order of decisions, between its
@@ -88,22 +94,28 @@ def improved(instance: Instance, schedule: Schedule, moves: int, insertion: bool
         insertion: Whether tasks may go into gaps.
     """
     draft = Draft.empty(*instance.duration.shape)
-    kept, tried = Decisions.of(schedule), Decisions.of(schedule)
-    _improve(Instances.holding(instance), draft, kept, tried, moves, insertion)
+    best, kept, tried = (Decisions.of(schedule) for _ in range(3))
+    _improve(Instances.holding(instance), draft, best, kept, tried, moves, insertion)
     return schedule_of(draft)
 
 
 @kernel
 def _improve(
-    instances: Instances, draft: Draft, kept: Decisions, tried: Decisions, moves: int, insertion: bool
+    instances: Instances,
+    draft: Draft,
+    best: Decisions,
+    kept: Decisions,
+    tried: Decisions,
+    moves: int,
+    insertion: bool,
 ) -> None:
-    """Improves decisions; the draft's plan is what comes of it."""
+    """Improves decisions, given three times; the draft's plan is what the best ones make."""
     derive(instances, 0, draft)
     problem = problem_at(instances, 0)
     draft.outlook[:] = 0.0
     critical, stream = draft.ready, random_stream(0, 0, _PURPOSE)
     place_in_order(problem, draft, kept.sequence, kept.device, 0, 0, insertion)
-    least = makespan_of(draft.plan)
+    current = least = makespan_of(draft.plan)
     num_critical = _find_critical(problem, draft, critical)
     num_tasks, num_devices = problem.duration.shape
     for move in range(moves):
@@ -127,11 +139,16 @@ def _improve(
             _put(tried, task, place)
         last = min(num_tasks, first + 1 + random_integer(stream, draw + 4, _RUN * num_tasks))
         place_in_order(problem, draft, tried.sequence, tried.device, first, last, insertion)
-        if makespan_of(draft.plan) <= least:
-            least = makespan_of(draft.plan)
+        reached = makespan_of(draft.plan)
+        temperature = least * FIRST_TEMPERATURE * (LAST_TEMPERATURE / FIRST_TEMPERATURE) ** (move / moves)
+        if reached <= current - temperature * np.log(random_uniform(stream, draw + 5)):
+            current = reached
             num_critical = _find_critical(problem, draft, critical)
             _copy(tried, kept)
-    place_in_order(problem, draft, kept.sequence, kept.device, 0, 0, insertion)
+            if reached < least:
+                least = reached
+                _copy(tried, best)
+    place_in_order(problem, draft, best.sequence, best.device, 0, 0, insertion)
 
 
 @inner

@@ -75,7 +75,9 @@ def test_it_goes_on_to_the_bit(name: str, steps: int, tmp_path: Path) -> None:
     agent.learn(steps, log_interval=None)
     save_file(agent.training_state(), tmp_path / "training.safetensors")
     random = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 (SB3 draws from it)
-    other = agent_for(name, VecNormalize(deepcopy(env.venv), norm_obs=False, gamma=0.9), seed=5)
+    again = VecNormalize(deepcopy(env.venv), norm_obs=False, gamma=0.9)
+    again.returns, again.ret_rms = env.returns.copy(), env.ret_rms.copy()
+    other = agent_for(name, again, seed=5)
     other.policy.scorer.load_state_dict(agent.policy.scorer.state_dict())
     other.load_training_state(load_file(tmp_path / "training.safetensors"))
     other.num_timesteps, other._last_obs = agent.num_timesteps, agent._last_obs

@@ -29,6 +29,38 @@ from .policy import Algorithm
 POLICY, TRAINING, CARD = "policy.safetensors", "training.safetensors", "card.json"
 
 
+class Evaluation(BaseModel):
+    """What a checkpoint and its siblings, trained with other seeds, did on fresh instances.
+
+    Attributes:
+        scenario: What was played.
+        settings: Of the scenario, those that were changed.
+        episodes: How many.
+        seed: Of the first.
+        metric: What was compared.
+        reference: The policy that it was compared with.
+        ratio: Of the checkpoint's mean to the reference's.
+        low: Where the ratio's paired 95 % bootstrap interval begins.
+        high: Where it ends.
+        seeds: The ratio of each training seed.
+        further_seed: Where the ratio of a further training seed lies with a probability of 95 % (Student's t).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scenario: str
+    settings: dict[str, str] = {}
+    episodes: int
+    seed: int
+    metric: str
+    reference: str
+    ratio: float
+    low: float
+    high: float
+    seeds: dict[str, float]
+    further_seed: tuple[float, float]
+
+
 class Card(BaseModel):
     """What a checkpoint is.
 
@@ -45,6 +77,8 @@ class Card(BaseModel):
         features: Names of the features it reads, by array.
         results: Named numbers, such as those on held-out instances.
         settings: The training's settings.
+        evaluation: What came of it, for checkpoints that come with hetgym.
+        bad_at: Where it should not be used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +95,8 @@ class Card(BaseModel):
     features: dict[str, list[str]]
     results: dict[str, float] = {}
     settings: dict[str, Any] = {}
+    evaluation: Evaluation | None = None
+    bad_at: str = ""
 
 
 def package_versions() -> dict[str, str]:

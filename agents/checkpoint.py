@@ -49,7 +49,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    algorithm: Literal["ppo"]
+    algorithm: Literal["ppo", "use-predictor"]
     family: str
     scenario: dict[str, Any]
     seed: int

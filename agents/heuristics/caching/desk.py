@@ -23,6 +23,7 @@ from ....workloads.counter_random import random_stream
 from .automata import choose_victim, clear, on_evict, on_hit, on_insert, room_for
 from .lists import Cache, cache_at
 from .predictors import Predictor
+from .use_filter import FilterWeights, UseFilter
 
 PROGRESS = np.dtype(
     [
@@ -50,9 +51,17 @@ class Desk(NamedTuple):
     first_use: NDArray[np.int64]  # (B, N + 1) where each item's uses begin, for those who know them
     uses: NDArray[np.int64]  # (B, X) events that use each item, in ascending order
     expected: NDArray[np.float32]  # (B, S, N) how likely uses are after each step, for those who see the routers' state
+    network: UseFilter
 
     @classmethod
-    def of(cls, simulator: ExpertCacheSimulator, algorithm: str | None, learner: str | None, knows: str | None) -> Desk:
+    def of(
+        cls,
+        simulator: ExpertCacheSimulator,
+        algorithm: str | None,
+        learner: str | None,
+        knows: str | None,
+        weights: FilterWeights | None,
+    ) -> Desk:
         """Returns the room that a policy needs.
 
         Args:
@@ -60,6 +69,7 @@ class Desk(NamedTuple):
             algorithm: One of `ALGORITHMS` to be followed, or None.
             learner: One of `LEARNERS`, or None.
             knows: ``uses``, if it knows all those to come, ``routers``, if it sees their state, or None.
+            weights: Of a network that scores experts, or None.
         """
         rows, items = simulator.num_envs, simulator.items
         num_items = items.num_items
@@ -77,6 +87,7 @@ class Desk(NamedTuple):
             first_use=first_use,
             uses=uses,
             expected=_expected_uses(simulator) if knows == "routers" else np.zeros((rows, 0, 0), np.float32),
+            network=UseFilter.of(simulator, weights),
         )
 
 

@@ -8,6 +8,7 @@ from ....compilation import inner, rare
 from ....envs.expert_cache.state import PREFETCH_EVICT, Episode, is_evictable, oldest_evictable
 from .automata import ALGORITHMS, ARC
 from .desk import Desk, algorithms_victim, first_to_come, next_use, num_uses, use_at
+from .use_filter import follow_uses
 
 SCORED = (
     "recency", "frequency", "lfru", "least-stale", "mrs", "hobbit", "moe-infinity", "finemoe", "hottest", "belady",
@@ -29,6 +30,9 @@ RECENCY, FREQUENCY, LFRU, LEAST_STALE, MRS, HOBBIT, MOE_INFINITY, FINEMOE, HOTTE
     range(len(ALGORITHMS), len(ALGORITHMS) + len(SCORED))
 )
 FATE, NOTHING = EVICTORS.index("fate"), EVICTORS.index("nothing")
+
+LEARNED = len(EVICTORS)
+"""The rule of a trained network (`use_filter`), which has no name: it needs the network's weights."""
 
 SHALLOW = 4
 """Layers that Fate holds whole."""
@@ -71,6 +75,7 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
     - ``latent`` (see `_last_in_turn` as well): what share of the tokens to come is expected to use it, by one who sees
       the state of the routers that a generated trace was drawn from, at its layer's last step
       (`hetgym.workloads.routing.latent_uses`).
+    - `LEARNED` (see `_last_in_turn` as well): what the network says.
     """
     place, status = episode.places[item], episode.status[0]
     age = status.step - place.step
@@ -96,6 +101,8 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
         score = float(num_uses(desk, b, item))
     elif code == LATENT:
         score = _latent(desk, episode, b, item)
+    elif code == LEARNED:
+        score = float(desk.network.score[b, item])
     elif code == BELADY:
         score = -float(next_use(desk, episode, b, item))
     return score
@@ -150,7 +157,9 @@ def victim_of(desk: Desk, episode: Episode, b: int, code: int) -> int:
         return algorithms_victim(desk, episode, b, ARC, SHALLOW)
     if code == NOTHING:
         return -1
-    if code in (BELADY_BYPASS, LATENT):
+    if code == LEARNED:
+        follow_uses(desk.network, episode, b)
+    if code in (BELADY_BYPASS, LATENT, LEARNED):
         return _last_in_turn(desk, episode, b, code)
     return _least_worth_keeping(desk, episode, b, code)
 
@@ -174,15 +183,15 @@ def _least_worth_keeping(desk: Desk, episode: Episode, b: int, code: int) -> int
 
 @rare
 def _last_in_turn(desk: Desk, episode: Episode, b: int, code: int) -> int:
-    """Returns the victim of ``belady-bypass`` and ``latent``: of what can be evicted, the last in turn; -1 to bypass.
+    """Returns the victim of ``belady-bypass``, ``latent`` and `LEARNED`: the last in turn of what can go; -1 to bypass.
 
-    An event finds a full pool, that is H, which it uses, and N; M are its misses. H stays (a hit is pinned); of N and
-    M as many items stay as N has, those that come first in turn: a miss is let in only if it will be among them,
-    whatever misses follow it. With ``latent`` the items of most expected uses come first. With ``belady-bypass`` an
-    item comes before another whose uses to come, compared one after the other, begin to differ with a later one. Then
-    no evictions and bypasses have more hits, where items have one size, nothing is prefetched, all misses are loaded,
-    and every event's union fits its pool (or finds it empty). For let V(S) be the most hits from a full pool S on. By
-    induction from the last event, in words of a pool with x that imitates one with y instead (others alike):
+    An event finds a full pool, that is H, which it uses, and N; M are its misses. H stays (a hit is pinned); of N and M
+    as many items stay as N has, those that come first in turn: a miss is let in only if it will be among them, whatever
+    misses follow it. With ``latent`` and `LEARNED` the items of most expected uses come first. With ``belady-bypass``
+    an item comes before another whose uses to come, compared one after the other, begin to differ with a later one.
+    Then no evictions and bypasses have more hits, where items have one size, nothing is prefetched, all misses are
+    loaded, and every event's union fits its pool (or finds it empty). For let V(S) be the most hits from a full pool S
+    on. By induction from the last event, in words of a pool with x that imitates one with y instead (others alike):
 
     - V(S + x) >= V(S + y) - 1: an event that uses y alone lets y in for x, and the pools are the same; one
       that uses x alone is a hit more, after which the pools differ in one item at most, and so do their hits.
@@ -220,7 +229,7 @@ def _last_in_turn(desk: Desk, episode: Episode, b: int, code: int) -> int:
 @inner
 def _comes_before(desk: Desk, episode: Episode, b: int, code: int, item: int, other: int) -> bool:
     """Whether an item is worth keeping rather than another, as `_last_in_turn` says."""
-    if code == LATENT:
+    if code in (LATENT, LEARNED):
         return score_of(desk, episode, b, code, item) > score_of(desk, episode, b, code, other)
     end = episode.status[0].end_event
     x, y = first_to_come(desk, episode, b, item), first_to_come(desk, episode, b, other)

@@ -19,6 +19,7 @@ from .desk import Desk, begin_following, follow
 from .evictors import EVICTORS, followed_by, victim_of
 from .predictors import LEARNERS
 from .prefetchers import PREFETCHERS, target_of
+from .use_filter import FilterWeights
 from .ways import SERVERS, way_of
 
 KNOWN = {"hottest": "uses", "belady": "uses", "belady-bypass": "uses", "latent": "routers", "pre-gated": "uses"}
@@ -35,6 +36,7 @@ class CachePolicy:
     """
 
     observes = False
+    _weights: FilterWeights | None = None
 
     def __init__(self, name: str, evict: str = "recency", prefetch: str = "none", miss: str = "load") -> None:
         """Chooses the rules.
@@ -61,7 +63,7 @@ class CachePolicy:
             HetgymError: If the simulator is of another family.
         """
         caches = _caching(self.name, simulator)
-        self._desk = hold(Desk.of(caches, self._algorithm, self._learner, self._knows))
+        self._desk = hold(Desk.of(caches, self._algorithm, self._learner, self._knows, self._weights))
         if self._algorithm:
             begin(caches.handle, self._desk, self._codes)
 

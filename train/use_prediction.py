@@ -1,0 +1,262 @@
+"""Trains the network that predicts which experts will be used soon, on the routing of a scenario."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..agents.checkpoint import Card, package_versions, save_checkpoint
+from ..agents.heuristics.caching.use_filter import OBSERVED, observations
+from ..agents.networks import NetworkSettings
+from ..agents.use_predictor import ALGORITHM, UseNetwork, UsePredictor, find_relatives
+from ..envs import load_scenario
+from ..envs.core.changes import parse_changes
+from ..envs.expert_cache.instance import Instance
+from ..envs.expert_cache.scenario import ExpertCacheScenario
+from ..envs.expert_cache.simulator import ExpertCacheSimulator
+from ..errors import HetgymError
+from ..evaluate.figures import CURVE
+from ..workloads.routing.sources import GeneratedRouting, RecordedRouting
+from .training import HELD_OUT_SEED, TRAINING_SEED
+
+FOLDS = 5
+"""Parts of a recording. Of one nothing is ever read, another is held out to choose the best checkpoint by."""
+
+_WARM_UP = 5
+_LARGEST_GRADIENT = 1.0
+
+
+@dataclass(frozen=True)
+class UsePredictionSettings:
+    """Trains the network of a cache policy to predict which experts will be used soon."""
+
+    scenario: str = "qwen3-30b"
+    """A scenario of the family expert-cache, or a path to one."""
+    set: tuple[str, ...] = ()
+    """Settings of the scenario to change, as NAME=VALUE."""
+    output: Path = Path("runs/latest")
+    """Folder of the run: checkpoints, the training curve."""
+    seed: int = 0
+    """Of the traces, the network and the order of training."""
+    traces: int = 24
+    """Traces that are drawn for training; a recording is what it is."""
+    updates: int = 200
+    """Gradient steps."""
+    batch_size: int = 4
+    """Prompts in a gradient step."""
+    window: int = 96
+    """Steps of a prompt, from its first, that are learnt from."""
+    learning_rate: float = 0.02
+    """Of Adam, at first; it falls linearly to 0."""
+    discount: float = 0.3
+    """A use i steps ahead counts (1 - discount) discount^(i - 1)."""
+    width: int = 8
+    """Numbers in the state of an expert."""
+    hidden: int = 8
+    """Hidden units of the score."""
+    evaluate_every: int = 50
+    """Updates between two evaluations on held-out episodes, each with a checkpoint."""
+    held_out: int = 8
+    """Held-out episodes, where traces are drawn."""
+    fold: int = 0
+    """Which fifth of a recording's requests is never read: that with (request // 5) % 5 = fold."""
+    threads: int = 1
+    """Threads of torch."""
+
+    def check(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            HetgymError: If one is out of range.
+        """
+        for name, least in (
+            ("seed", 0), ("traces", 1), ("updates", 1), ("batch_size", 1), ("window", 2), ("width", 1), ("hidden", 1),
+            ("evaluate_every", 1), ("held_out", 1), ("threads", 1),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")
+        if not 0 <= self.discount < 1:
+            raise HetgymError(f"discount: must be at least 0 and below 1 (given: {self.discount})")
+        if not 0 < self.learning_rate <= 1:
+            raise HetgymError(f"learning_rate: must be above 0 and at most 1 (given: {self.learning_rate})")
+        if not 0 <= self.fold < FOLDS:
+            raise HetgymError(f"fold: must be from 0 to {FOLDS - 1} (given: {self.fold})")
+
+    def load_scenario(self) -> ExpertCacheScenario:
+        """Returns the scenario with its changed settings.
+
+        Raises:
+            HetgymError: If it is of another family, plays one layer only, or has no routing of a model.
+        """
+        scenario = load_scenario(self.scenario, **parse_changes(self.set))
+        if not isinstance(scenario, ExpertCacheScenario):
+            raise HetgymError(f"scenario {scenario.name!r}: must be of the family expert-cache, not {scenario.family}")
+        if scenario.pool == "layer" or not isinstance(scenario.workload, GeneratedRouting | RecordedRouting):
+            raise HetgymError(
+                f"scenario {scenario.name!r}: the network reads how all layers of a model are routed: pool must be "
+                f"'model' and workload of kind generated or recorded (given: {scenario.pool}, {scenario.workload.kind})"
+            )
+        return scenario
+
+
+def parts(scenario: ExpertCacheScenario, folds: set[int]) -> list[Instance]:
+    """Returns the requests of a recording that are in some of its parts, an instance each.
+
+    Args:
+        scenario: Of a recording.
+        folds: Which parts; request r is in part (r // 5) % 5.
+    """
+    recording = scenario.workload.trace(0, 0)
+    chosen = [request for request in recording.request_ids.tolist() if request // FOLDS % FOLDS in folds]
+    return [scenario.build(recording.select([request])) for request in chosen]
+
+
+def discounted_uses(share: Tensor, discount: float) -> Tensor:
+    """Returns what is to be predicted: sum over i of (1 - discount) discount^(i - 1) (1 if used i steps ahead else 0).
+
+    Args:
+        share: (S, L, E), above 0 where an expert is used in a step.
+        discount: From 0, for the next step alone, to below 1.
+    """
+    uses = torch.zeros_like(share)
+    for step in range(len(share) - 2, -1, -1):
+        uses[step] = (1 - discount) * (share[step + 1] > 0) + discount * uses[step + 1]
+    return uses
+
+
+def train_use_predictor(
+    settings: UsePredictionSettings, progress: Callable[[int, dict[str, float]], None] | None = None
+) -> Path:
+    """Trains the network of a cache policy.
+
+    The loss is the cross-entropy of the discounted uses of every expert after every step: "used within the next steps"
+    is what pays, not the time of the next use (arXiv:2608.07911). Uses do not depend on the cache: nothing is played.
+
+    Args:
+        settings: What, and for how long.
+        progress: Called after each update with the updates done and the latest numbers.
+
+    Returns:
+        The run's folder: ``best`` and ``last`` are checkpoints, ``curve.csv`` the results on held-out episodes.
+
+    Raises:
+        HetgymError: If a setting is not right.
+    """
+    settings.check()
+    scenario = settings.load_scenario()
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    observed, wanted, counts = _examples(_training_instances(settings, scenario), settings)
+    share = observed[..., OBSERVED.index("share")]
+    network = UseNetwork(
+        *find_relatives(share), settings.width, settings.hidden, scenario.top_k / scenario.items.num_experts
+    )
+    recorder = _Recorder(settings, scenario, network)
+    optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda done: min(1.0, (done + 1) / _WARM_UP) * (1 - done / settings.updates)
+    )
+    for update in range(settings.updates):
+        chosen = torch.randperm(len(observed))[: settings.batch_size]
+        loss = nn.functional.binary_cross_entropy_with_logits(
+            network(observed[chosen]), wanted[chosen], counts[chosen].expand_as(wanted[chosen])
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
+        optimizer.step()
+        schedule.step()
+        recorder.note(update + 1, loss.item())
+        if progress:
+            progress(update + 1, recorder.latest)
+    return settings.output
+
+
+def _training_instances(settings: UsePredictionSettings, scenario: ExpertCacheScenario) -> list[Instance]:
+    if not scenario.varies:
+        return parts(scenario, set(range(FOLDS)) - {settings.fold, (settings.fold + 1) % FOLDS})
+    first = TRAINING_SEED + settings.seed * 2**16
+    return [scenario.instance(first + i, 0) for i in range(settings.traces)]
+
+
+def _examples(instances: list[Instance], settings: UsePredictionSettings) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what is observed of the prompts of some instances, what is to be predicted, and whether it counts.
+
+    Returns:
+        (P, S, L, E, observed), (P, S, L, E) and (P, S, 1, 1): prompts that are shorter are filled up.
+    """
+    observed, wanted = [], []
+    for instance in instances:
+        steps = instance.batches // instance.items.num_layers
+        prompts = torch.from_numpy(observations(instance)).split(np.diff(steps).tolist())
+        for prompt in prompts:
+            # What follows the last step is not known.
+            uses = discounted_uses(prompt[..., OBSERVED.index("share")], settings.discount)[:-1]
+            observed.append(prompt[:-1][: settings.window])
+            wanted.append(uses[: settings.window])
+    counts = [torch.ones(len(uses), 1, 1) for uses in wanted]
+    pad = nn.utils.rnn.pad_sequence
+    return pad(observed, batch_first=True), pad(wanted, batch_first=True), pad(counts, batch_first=True)
+
+
+class _Recorder:
+    """Evaluates on held-out episodes, and keeps the best and the last checkpoint."""
+
+    def __init__(self, settings: UsePredictionSettings, scenario: ExpertCacheScenario, network: UseNetwork) -> None:
+        self.latest: dict[str, float] = {}
+        self._settings, self._scenario, self._network = settings, scenario, network
+        self._curve: list[dict[str, float]] = []
+        self._losses: list[float] = []
+        self._held_out = None if scenario.varies else parts(scenario, {(settings.fold + 1) % FOLDS})
+        count = len(self._held_out) if self._held_out else settings.held_out
+        self._simulator: ExpertCacheSimulator = scenario.for_single_episodes().simulator(count)
+        self._simulator.observes = self._simulator.logs = False
+
+    def note(self, update: int, loss: float) -> None:
+        """Notes the loss of an update; from time to time it is an evaluation's turn."""
+        self._losses.append(loss)
+        if update % self._settings.evaluate_every == 0 or update == self._settings.updates:
+            self._record(update)
+
+    def _record(self, update: int) -> None:
+        count = self._simulator.num_envs
+        self._simulator.reset(range(HELD_OUT_SEED, HELD_OUT_SEED + count), self._held_out)
+        UsePredictor.of(self._network).replay(self._simulator)
+        metrics = self._simulator.metrics(np.arange(count))
+        self.latest = {
+            "return": -float((metrics["stall"] / self._simulator.state.status["unit"]).mean()),
+            "hit_rate": float(metrics["hit_rate"].mean()),
+            "loss": float(np.mean(self._losses)),
+        }
+        self._losses = []
+        best = max((point["hit_rate"] for point in self._curve), default=-np.inf)
+        self._curve.append({"steps": update, **self.latest})
+        output = self._settings.output
+        names = ["best", "last"] if self.latest["hit_rate"] > best else ["last"]
+        for name in names:
+            save_checkpoint(output / name, self._card(update), self._network.state_dict())
+        pd.DataFrame(self._curve).to_csv(output / CURVE, index=False)
+
+    def _card(self, update: int) -> Card:
+        settings = self._settings
+        return Card(
+            algorithm=ALGORITHM,
+            family=self._scenario.family,
+            scenario=self._scenario.model_dump(mode="json"),
+            seed=settings.seed,
+            steps=update,
+            command=shlex.join(sys.argv),
+            versions=package_versions(),
+            network=NetworkSettings(hidden=settings.width, rounds=0),
+            features={"observed": list(OBSERVED)},
+            results=self.latest,
+            settings={**asdict(settings), "output": str(settings.output)},
+        )

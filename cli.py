@@ -69,8 +69,8 @@ class EvaluateCommand:
     scenario: str = "random"
     """A scenario's name, or a path to a YAML scenario or a WfFormat workflow."""
     policies: str | None = None
-    """Names of policies, comma-separated; also best-of-K:NAME, ppo:PATH and module:callable. By default the
-    scenario's baselines."""
+    """Names of policies, comma-separated; also best-of-K:NAME, ppo:PATH and module:callable; `pretrained` for the
+    checkpoint that comes with hetgym, `baselines` for those of the scenario, the default."""
     set: tuple[str, ...] = ()
     """Settings of the scenario to change, as NAME=VALUE."""
     sweep: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
@@ -194,8 +194,8 @@ def _train(settings: TrainSettings) -> None:
     save_figure(training_curve(run), run / "curve.png")
     print(f"checkpoints: {run / 'best'}, {run / 'last'}; curve: {run / 'curve.png'}")
     changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
-    rival = settings.load_scenario().baselines[0]
-    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {rival},ppo:{run}")
+    policies = f"{settings.load_scenario().baselines[0]},{settings.algorithm}:{run}"
+    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
 
 
 def _evaluate(command: EvaluateCommand) -> None:
@@ -293,7 +293,7 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
         if getattr(command, option):
             raise HetgymError(f"{option}: is not for --sweep, which plays many settings")
     settings = _settings(command)
-    policies = make_policies(_policies(command, scenario), scenario.family)
+    policies = make_policies(_policies(command, scenario), scenario)
     metrics = [name.strip() for name in command.metric.split(",")] if command.metric else [scenario.metric]
     grid = cells(scenario, settings)
     # What could only be refused after hours is tried out first.

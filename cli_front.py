@@ -68,7 +68,7 @@ def run_front(
         raise HetgymError("set: weights is what --front varies; leave it out")
     chosen = choose_objectives(scenario, _words(objectives) if objectives else None)
     vectors = weight_vectors(weights, len(chosen))
-    fronts = _fronts(policies, families, scenario.family)
+    fronts = _fronts(policies, families, scenario)
     reference = find_reference(list(fronts), reference, scenario)
     given = _reference_point(reference_point, len(chosen)) if reference_point else None
     if plot:
@@ -108,16 +108,16 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",")]
 
 
-def _fronts(policies: Sequence[str], families: Sequence[str], family: str) -> dict[str, list[Policy]]:
+def _fronts(policies: Sequence[str], families: Sequence[str], scenario: Scenario) -> dict[str, list[Policy]]:
     """Returns the policies of each front, by its name."""
-    fronts = make_fronts(policies, family) if policies else {}
+    fronts = make_fronts(policies, scenario) if policies else {}
     for word in families:
         name, separator, members = word.partition("=")
         if not name or not separator:
             raise HetgymError(f"family: {word!r} is not of the form NAME=A,B,C")
         if name in fronts:
             raise HetgymError(f"family: {name!r} is compared twice")
-        fronts |= make_fronts({name: members}, family)
+        fronts |= make_fronts({name: members}, scenario)
     return fronts
 
 

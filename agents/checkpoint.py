@@ -24,6 +24,7 @@ from torch import Tensor
 from ..envs import ObservationSchema
 from ..errors import HetgymError, one_line, read_text
 from .networks import CandidateScorer, NetworkSettings
+from .policy import Algorithm
 
 POLICY, TRAINING, CARD = "policy.safetensors", "training.safetensors", "card.json"
 
@@ -49,7 +50,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    algorithm: Literal["ppo"]
+    algorithm: Algorithm
     family: str
     scenario: dict[str, Any]
     seed: int

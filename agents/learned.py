@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..envs import Simulator
 from ..envs.core.simulator import Arrays
-from .checkpoint import find_checkpoint, load_network
+from .checkpoint import load_network
 from .heuristics.uniform import draw_uniform
 from .networks import CandidateBatch, CandidateCategorical, CandidateScorer
 from .policy import Actions
@@ -22,24 +22,22 @@ class LearnedPolicy:
     What it draws depends on seed, episode, decision and candidate alone, so not on the size of the batch.
 
     Attributes:
-        name: ``ppo:`` and the path.
+        name: What it is called in tables.
     """
 
     clairvoyant = False
     conditioned = True
 
-    def __init__(self, path: Path, sample: bool = False) -> None:
-        """Finds the checkpoint; it is loaded when the environment is known.
+    def __init__(self, name: str, folder: Path, sample: bool = False) -> None:
+        """Takes a checkpoint; it is loaded when the environment is known.
 
         Args:
-            path: A checkpoint, or the folder of a training run, whose best checkpoint is taken.
+            name: What the policy is called.
+            folder: The checkpoint.
             sample: Whether to draw.
-
-        Raises:
-            HetgymError: If there is no checkpoint.
         """
-        self.name = f"ppo:{path}"
-        self._folder = find_checkpoint(path)
+        self.name = name
+        self._folder = folder
         self._sample = sample
         self._network: CandidateScorer | None = None
 

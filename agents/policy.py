@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from ..envs import Simulator
 from ..envs.core.simulator import Arrays
 
 Actions = NDArray[np.int64]
+
+Algorithm = Literal["ppo", "sac", "dqn", "qr-dqn"]
+"""How a checkpoint was trained, and what it is named with: ``ppo:PATH``."""
 
 
 @runtime_checkable
@@ -23,7 +26,9 @@ class Policy(Protocol):
 
     A policy that never looks at the observation may say so with an attribute ``observes = False``: evaluation then
     leaves observations out, and is faster. One that decides by the weights of the objectives, which an observation
-    shows, may say so with ``conditioned = True``: fronts then play it once for each weight vector.
+    shows, may say so with ``conditioned = True``: fronts then play it once for each weight vector. One that follows
+    a plan made at reset, or a state that takes its own decisions as done, may say so with ``reactive = False``: what
+    it would do in a state that others brought about means nothing, and imitation does not ask.
     """
 
     name: str

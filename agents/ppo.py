@@ -14,28 +14,41 @@ from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer
 from sb3_contrib.common.maskable.distributions import MaskableDistribution
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 from ..envs import ObservationSchema
-from ..envs.core.sb3 import SB3VecEnv
+from .learner import Learner, load_optimizer_state, optimizer_state
 from .networks import CandidateBatch, CandidateCategorical, CandidateScorer, NetworkSettings
 
 Masks = NDArray[np.bool_] | Tensor | None
 
 
-def masked_ppo(env: SB3VecEnv, settings: NetworkSettings, **options: Any) -> MaskablePPO:
+class CandidatePPO(MaskablePPO, Learner):
+    """sb3-contrib's ``MaskablePPO`` (PPO: arXiv:1707.06347, masks: doi:10.32473/flairs.v35i.130584) as a `Learner`."""
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Returns the optimiser's moments."""
+        return optimizer_state(self.policy.optimizer)
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from what `training_state` returned."""
+        load_optimizer_state(self.policy.optimizer, state)
+
+
+def masked_ppo(env: VecEnv, schema: ObservationSchema, settings: NetworkSettings, **options: Any) -> CandidatePPO:
     """Returns sb3-contrib's ``MaskablePPO`` with a `CandidatePolicy` and a `CandidateBuffer`.
 
     Args:
         env: Where to learn.
+        schema: What the columns of its observations are.
         settings: The network's size.
         options: Other arguments of ``MaskablePPO``.
     """
-    model = MaskablePPO(
+    model = CandidatePPO(
         CandidatePolicy,
         env,
-        policy_kwargs={"schema": env.simulator.schema, "settings": settings},
+        policy_kwargs={"schema": schema, "settings": settings},
         rollout_buffer_class=CandidateBuffer,
         **options,
     )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ..errors import HetgymError, unknown_name
 from .heuristics import list_schedulers, online, replay
@@ -19,7 +19,7 @@ from .heuristics.uniform import RandomPolicy
 from .oracles.offloading import ExhaustiveSearch
 from .oracles.offloading_shares import Convex, PartialSplit
 from .oracles.offloading_static import Milp
-from .policy import Policy
+from .policy import Algorithm, Policy
 
 
 def _cp_sat(**settings: Any) -> Policy:
@@ -76,7 +76,10 @@ _SOLVERS: dict[str, dict[str, Callable[..., Policy]]] = {
     "offloading": {"exhaustive": ExhaustiveSearch, "milp": Milp},
 }
 
-_PATTERNS = ("best-of-K:NAME", "VICTIM+PREFETCH+WAY", "ppo:PATH", "module:callable")
+_PATTERNS = (
+    *("best-of-K:NAME", "VICTIM+PREFETCH+WAY", "pretrained:NAME", "ALGORITHM:PATH (ppo:PATH, sac:PATH, ...)"),
+    "module:callable",
+)
 _BEST_OF = re.compile(r"best-of-(\d{1,6})")
 
 
@@ -121,8 +124,9 @@ def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Pol
     Args:
         name: One of `list_policies`, or a solver; ``best-of-K:NAME``, the best of so many attempts of a static
             scheduler or of a policy that draws; ``VICTIM+PREFETCH+WAY``, rules of a cache (see
-            `hetgym.agents.heuristics.caching.names.combined_policy`); ``ppo:PATH``, a checkpoint or the folder of a
-            training run; or ``module:callable``, which is called and must return a policy.
+            `hetgym.agents.heuristics.caching.names.combined_policy`); ``ppo:PATH``, or another algorithm in its
+            place, a checkpoint or the folder of a training run; ``pretrained:NAME``, a checkpoint that comes with
+            hetgym; or ``module:callable``, which is called and must return a policy.
         family: For which a policy is wanted, where several have one of this name; by default the first.
         settings: Passed on to what makes the policy.
 
@@ -139,13 +143,25 @@ def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Pol
         raise unknown_name("policy", name, [*named, *_PATTERNS])
     attempts = _BEST_OF.fullmatch(prefix)
     if attempts:
-        draws = {"sample": True} if rest.startswith("ppo:") else {}
+        draws = {"sample": True} if rest.partition(":")[0] in (*get_args(Algorithm), "pretrained") else {}
         return _called(name, partial(BestOf, make_policy(rest, family, **draws), int(attempts[1])), settings)
-    if prefix == "ppo":
-        from .learned import LearnedPolicy
-
-        return _called(name, partial(LearnedPolicy, Path(rest)), settings)
+    if prefix in (*get_args(Algorithm), "pretrained"):
+        return _called(name, partial(_learned, name), settings)
     return _called(name, _found(name, prefix, rest), settings)
+
+
+def _learned(name: str, **settings: Any) -> Policy:
+    """Returns the policy of a checkpoint."""
+    from .checkpoint import find_checkpoint, load_card
+    from .learned import LearnedPolicy
+    from .pretrained import find_pretrained
+
+    prefix, _, rest = name.partition(":")
+    folder = find_pretrained(rest) if prefix == "pretrained" else find_checkpoint(Path(rest))
+    algorithm = load_card(folder).algorithm
+    if prefix not in ("pretrained", algorithm):
+        raise HetgymError(f"policy {name!r}: was trained with {algorithm}: name it {algorithm}:{rest}")
+    return LearnedPolicy(name, folder, **settings)
 
 
 def _found(name: str, module: str, attribute: str) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ def speed(rounds: int, batch_size: int) -> float:
     """Returns decisions per CPU second, the best of several rollouts with their updates."""
     env = make_sb3("hetgym/TaskGraphPlan-v0", num_envs=NUM_ENVS, seed=0, num_tasks=50, num_devices=4)
     settings = NetworkSettings(hidden=32, rounds=rounds)
-    model = masked_ppo(env, settings, n_steps=ROLLOUT, batch_size=batch_size, n_epochs=4, seed=0)
+    model = masked_ppo(env, env.simulator.schema, settings, n_steps=ROLLOUT, batch_size=batch_size, n_epochs=4, seed=0)
     seconds = []
     for _ in range(1 + ROLLOUTS):  # the first compiles
         before = time.process_time()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..agents import Policy, make_policy
+from ..agents.pretrained import pretrained_for
 from ..envs import Scenario, Simulator, load_scenario
 from ..errors import HetgymError
 
@@ -32,7 +33,8 @@ def evaluate(
 
     Args:
         scenario: As in `hetgym.envs.load_scenario`.
-        policies: Names for `hetgym.agents.make_policy` (also comma-separated), or policies.
+        policies: Names for `hetgym.agents.make_policy` (also comma-separated), or policies; ``baselines`` stands for
+            those of the scenario, ``pretrained`` for the checkpoint that comes with hetgym for it.
         episodes: How many; episode i is episode 0 of seed + i.
         seed: Of the first episode, below 2^31.
         reward: One of the family's rewards.
@@ -49,7 +51,7 @@ def evaluate(
         HetgymError: If an argument is not right.
     """
     check_episodes(episodes, seed)
-    chosen = make_policies(policies, load_scenario(scenario).family)
+    chosen = make_policies(policies, load_scenario(scenario))
     # Every episode is the first of its seed, so no environment needs more than one graph.
     setting = load_scenario(scenario, **overrides).for_single_episodes()
     tables = []
@@ -67,17 +69,18 @@ def evaluate(
     return pd.concat(tables, ignore_index=True)
 
 
-def make_policies(policies: str | Policy | Sequence[str | Policy], family: str) -> list[Policy]:
+def make_policies(policies: str | Policy | Sequence[str | Policy], scenario: Scenario) -> list[Policy]:
     """Returns the policies that are to be played.
 
     Args:
         policies: As in `evaluate`.
-        family: Of the scenario.
+        scenario: What they are to play.
 
     Raises:
         HetgymError: If one cannot be had, or is named twice.
     """
-    chosen = [make_policy(policy, family) if isinstance(policy, str) else policy for policy in _listed(policies)]
+    listed = [one for policy in _listed(policies) for one in _meant(policy, scenario)]
+    chosen = [make_policy(policy, scenario.family) if isinstance(policy, str) else policy for policy in listed]
     names = [policy.name for policy in chosen]
     if len(set(names)) < len(names):
         raise HetgymError(f"policies: each can be named once (given: {', '.join(names)})")
@@ -143,6 +146,15 @@ def play_out(
         seconds += time.perf_counter()
         simulator.step(actions)
     return seconds
+
+
+def _meant(policy: str | Policy, scenario: Scenario) -> Sequence[str | Policy]:
+    """Returns the policies that a name stands for, where that depends on the scenario."""
+    if policy == "baselines":
+        return scenario.baselines
+    if policy == "pretrained":
+        return [f"pretrained:{pretrained_for(scenario.name, scenario.family)}"]
+    return [policy]
 
 
 def _listed(policies: str | Policy | Sequence[str | Policy]) -> list[str | Policy]:

@@ -71,7 +71,7 @@ def evaluate_front(
     chosen = choose_objectives(base, objectives)
     vectors = weight_vectors(weights, len(chosen))
     tables = []
-    for name, members in make_fronts(policies, base.family).items():
+    for name, members in make_fronts(policies, base).items():
         for member in members:
             for vector in weights_of(member, vectors):
                 setting = base if np.isnan(vector).any() else _weighted(base, dict(zip(chosen, vector, strict=True)))
@@ -134,12 +134,12 @@ def weight_vectors(weights: int | ArrayLike | None, num_objectives: int) -> Floa
     return as_weights(weights, num_objectives)
 
 
-def make_fronts(policies: SINGLE | Mapping[str, SINGLE], family: str) -> dict[str, list[Policy]]:
+def make_fronts(policies: SINGLE | Mapping[str, SINGLE], scenario: Scenario) -> dict[str, list[Policy]]:
     """Returns the policies whose points make each front, by what the front is called.
 
     Args:
         policies: As in `evaluate_front`.
-        family: Of the scenario.
+        scenario: What they are to play.
 
     Raises:
         HetgymError: If one cannot be had, or is named twice in one front.
@@ -147,8 +147,8 @@ def make_fronts(policies: SINGLE | Mapping[str, SINGLE], family: str) -> dict[st
     if not policies:
         raise HetgymError("policies: there must be at least one")
     if isinstance(policies, Mapping):
-        return {name: make_policies(members, family) for name, members in policies.items()}
-    return {policy.name: [policy] for policy in make_policies(policies, family)}
+        return {name: make_policies(members, scenario) for name, members in policies.items()}
+    return {policy.name: [policy] for policy in make_policies(policies, scenario)}
 
 
 def weights_of(policy: Policy, vectors: FloatArray) -> FloatArray:

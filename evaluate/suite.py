@@ -178,7 +178,7 @@ def _side(name: str, settings: _Settings, policy: str) -> _Side:
     # What is wrong with a model, a platform or a cache is found out here.
     scenario.for_single_episodes().simulator(1)
     key = name, json.dumps(settings, sort_keys=True, default=str), policy
-    return _Side(key, scenario, make_policies([policy], scenario.family)[0])
+    return _Side(key, scenario, make_policies([policy], scenario)[0])
 
 
 def _place(suite: Suite, number: int) -> str:

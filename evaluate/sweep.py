@@ -103,7 +103,7 @@ def sweep(
         HetgymError: If an argument is not right; settings are checked before anything is played.
     """
     check_episodes(episodes, seed)
-    chosen = make_policies(policies, load_scenario(scenario).family)
+    chosen = make_policies(policies, load_scenario(scenario))
     base = load_scenario(scenario)
     grid = cells(base, settings)
     for cell in grid:

@@ -2,53 +2,111 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from ..agents.networks import NetworkSettings
+from ..agents.policy import Algorithm
 from ..envs import Scenario, load_scenario
 from ..envs.core.changes import parse_changes
 from ..errors import HetgymError
+from ..evaluate.sweep import parse_sweep
+from .imitation import ImitationSettings
+
+
+@dataclass(frozen=True)
+class OffPolicySettings:
+    """What only discrete SAC, DQN and QR-DQN read."""
+
+    buffer_size: int = 100_000
+    """Decisions in the replay buffer."""
+    learning_starts: int = 2_000
+    """Decisions before the first update."""
+    gradient_steps: int = 8
+    """Updates after each rollout."""
+    tau: float = 0.01
+    """By which share the target networks follow at each update."""
+    target_entropy: float = 0.3
+    """SAC: part of the logarithm of the number of allowed candidates that the temperature is adapted to."""
+    temperature: float = 0.1
+    """SAC: weight of the entropy, at first."""
+    adapt_temperature: bool = True
+    """SAC: whether the temperature is adapted at all."""
+    combine: Literal["min", "mean"] = "min"
+    """SAC: how the values of the two critics become one."""
+    q_clip: float | None = None
+    """SAC: how far a critic may depart from its target network before a step is no gain to it."""
+    entropy_penalty: float = 0.0
+    """SAC: weight of the squared distance of the entropy from that of the policy that acted."""
+    critic_entropy: float | None = None
+    """SAC: weight of the entropy in the critics' targets; by default the temperature."""
+    quantiles: int = 32
+    """QR-DQN: numbers that a candidate's return is described by."""
+    exploration: float = 0.05
+    """DQN, QR-DQN: part of the decisions that are drawn at random, after the first tenth of `steps`."""
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Trains an agent with masked PPO on the instances of a scenario."""
+    """Trains an agent on the instances of a scenario."""
 
     scenario: str = "random"
     """A scenario's name, or a path to a YAML scenario or a WfFormat workflow."""
     set: tuple[str, ...] = ()
     """Settings of the scenario to change, as NAME=VALUE."""
+    mix: tuple[str, ...] = ()
+    """Further scenarios to learn from at the same time, names or paths, with equal shares of the environments: for a
+    generalist, or with what `hetgym evaluate --adversarial` has found."""
+    curriculum: tuple[str, ...] = ()
+    """Settings of the scenario that grow more difficult as training goes on, as NAME=A,B,C: each stage takes an equal
+    share of `steps` and begins with the network of the one before; several settings change together."""
+    algorithm: Algorithm = "ppo"
+    """How to learn: masked PPO, discrete SAC, DQN or QR-DQN."""
     reward: str | None = None
     """One of the family's rewards; its first by default."""
     output: Path = Path("runs/latest")
     """Folder of the run: checkpoints, TensorBoard files, the training curve."""
+    start: Path | None = None
+    """A checkpoint, or the folder of a run, whose network training begins with."""
+    imitate: str | None = None
+    """A policy or an oracle to imitate before anything else; the value of what follows is learned along with it."""
+    imitation: ImitationSettings = field(default_factory=ImitationSettings)
+    """How `imitate` is done."""
     resume: bool = False
     """Go on from the last checkpoint in the output folder, until `steps` in all."""
     seed: int = 0
     """Of the instances, the network and the exploration."""
     steps: int = 200_000
-    """Decisions to train for, rounded up to whole rollouts."""
+    """Decisions to train for, rounded up to whole rollouts; 0 where all that is wanted is to imitate."""
     num_envs: int = 64
     """Environments side by side."""
     rollout: int = 40
     """Decisions in each environment between two updates."""
     epochs: int = 4
-    """Passes over a rollout."""
+    """PPO: passes over a rollout."""
     batch_size: int = 512
     """Decisions in a gradient step."""
     learning_rate: float = 1e-3
     """Of Adam, at first."""
     gamma: float = 1.0
     """Discount."""
+    normalise_returns: bool = False
+    """Whether rewards are divided by the running standard deviation of discounted returns: for costs far from 1."""
     gae_lambda: float = 0.95
-    """Of generalised advantage estimation."""
+    """PPO: of generalised advantage estimation."""
+    value_first: int = 0
+    """PPO: rollouts after which only what values situations has been trained: a network that imitates or began with
+    another's weights would else be led astray by values that it does not know yet."""
     clip: float = 0.2
-    """PPO's clipping range."""
+    """PPO: clipping range."""
     entropy: float = 0.01
-    """Weight of the entropy bonus, at first."""
+    """PPO: weight of the entropy bonus, at first."""
     decay: bool = False
     """Whether learning rate and entropy bonus fall linearly to 0 at `steps`; a resumed run with other steps differs."""
+    off_policy: OffPolicySettings = field(default_factory=OffPolicySettings)
+    """What only SAC, DQN and QR-DQN read."""
     hidden: int = 32
     """Width of the network."""
     rounds: int = 2
@@ -68,9 +126,12 @@ class TrainSettings:
         Raises:
             HetgymError: If one is out of range.
         """
+        least_steps = 0 if self.imitate else 1
         for name, least in (
-            ("seed", 0), ("steps", 1), ("num_envs", 1), ("rollout", 1), ("epochs", 1), ("batch_size", 2), ("hidden", 1),
-            ("rounds", 0), ("evaluate_every", 1), ("held_out", 1), ("threads", 1), ("entropy", 0), ("clip", 0),
+            ("seed", 0), ("steps", least_steps), ("num_envs", 1), ("rollout", 1), ("epochs", 1), ("batch_size", 2),
+            ("hidden", 1), ("rounds", 0), ("evaluate_every", 1), ("held_out", 1), ("threads", 1),
+            ("entropy", 0), ("clip", 0),
+            ("value_first", 0),
         ):  # fmt: skip
             if not getattr(self, name) >= least:
                 raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")
@@ -79,8 +140,47 @@ class TrainSettings:
         for name in ("gamma", "gae_lambda", "learning_rate"):
             if not 0 < getattr(self, name) <= 1:
                 raise HetgymError(f"{name}: must be above 0 and at most 1 (given: {getattr(self, name)})")
-        if self.rollout * self.num_envs < 2:
+        self.imitation.check()
+        if self.decisions_per_rollout < 2:
             raise HetgymError("rollout: must hold at least 2 decisions in all environments together")
+
+    def stages(self) -> list[TrainSettings]:
+        """Returns the settings of each stage of the curriculum, each with its own folder; without one, just these.
+
+        Raises:
+            HetgymError: If the curriculum's settings have different numbers of values.
+        """
+        if not self.curriculum:
+            return [self]
+        grown = dict(parse_sweep(word) for word in self.curriculum)
+        numbers = {len(values) for values in grown.values()}
+        if len(numbers) != 1:
+            raise HetgymError(f"curriculum: all settings need equally many values (given: {' '.join(self.curriculum)})")
+        changes = [
+            tuple(f"{name}={json.dumps(value)}" for name, value in zip(grown, values, strict=True))
+            for values in zip(*grown.values(), strict=True)
+        ]
+        return [
+            replace(
+                self,
+                set=self.set + change,
+                curriculum=(),
+                output=self.output / f"stage-{index}",
+                steps=-(-self.steps // len(changes)),
+            )
+            for index, change in enumerate(changes)
+        ]
+
+    @property
+    def decisions_per_rollout(self) -> int:
+        """The number of decisions between two updates."""
+        return self.num_envs * self.rollout
+
+    @property
+    def network(self) -> NetworkSettings:
+        """The settings of the network."""
+        outputs = self.off_policy.quantiles if self.algorithm == "qr-dqn" else 1
+        return NetworkSettings(self.hidden, self.rounds, outputs=outputs)
 
     def load_scenario(self) -> Scenario:
         """Returns the scenario with its changed settings."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,13 +13,16 @@ from ...envs.task_graph.schedule import Schedule
 from ...envs.task_graph.simulator import TaskGraphSimulator
 from ...errors import HetgymError
 from ...workloads import TaskGraph
-from ...workloads.generators import GivenGraph
+from ...workloads.generators import GivenGraph, GraphSource
 from ..policy import Policy
 from .list_schedulers import StaticScheduler, decide_again
 from .replay import Planner
 
 SPREAD = 0.15
 """Standard deviation of the logarithm of the factors that a list scheduler's durations are multiplied by."""
+
+SIDE_BY_SIDE = 2048
+"""Attempts that are drawn at once."""
 
 
 class BestOf(Planner):
@@ -51,10 +54,15 @@ class BestOf(Planner):
         """Returns the best schedule of one instance (`Planner.schedule`)."""
         instance = Instance.of(problem)
         if isinstance(self._policy, StaticScheduler):
-            schedules = self._guessed(self._policy, instance)
-        else:
-            schedules = self._drawn(self._policy, instance)
-        return min(schedules, key=lambda schedule: schedule.makespan)
+            return min(self._guessed(self._policy, instance), key=lambda schedule: schedule.makespan)
+        return self._drawn(GivenGraph(graph=instance.graph), [instance])[0]
+
+    def plans(self, simulator: TaskGraphSimulator) -> Sequence[Schedule]:
+        """Returns the best schedules of the instances that all episodes play."""
+        if isinstance(self._policy, StaticScheduler):
+            return super().plans(simulator)
+        played = map(simulator.instance, range(simulator.num_envs))
+        return self._drawn(simulator.workload, [Instance(instance.graph, instance.platform) for instance in played])
 
     def _guessed(self, scheduler: StaticScheduler, instance: Instance) -> Iterator[Schedule]:
         chance = np.random.default_rng(0)
@@ -66,12 +74,21 @@ class BestOf(Planner):
             decided = scheduler.schedule(Instance(guess, instance.platform))
             yield decide_again(instances, decided.sequence, decided.device, self.insertion)
 
-    def _drawn(self, policy: Policy, instance: Instance) -> Iterator[Schedule]:
-        window = min(instance.graph.num_tasks, WIDEST_DEFAULT_WINDOW)
-        simulator = TaskGraphSimulator(GivenGraph(graph=instance.graph), instance.platform, self._attempts, window)
-        simulator.reset(range(self._attempts))
-        policy.reset(simulator)
+    def _drawn(self, workload: GraphSource, instances: Sequence[Instance]) -> list[Schedule]:
+        """Returns the best schedule of each instance; all attempts at some of them are played side by side."""
+        most = max(SIDE_BY_SIDE // self._attempts, 1)
+        parts = (instances[first : first + most] for first in range(0, len(instances), most))
+        return [schedule for part in parts for schedule in self._drawn_at_once(workload, part)]
+
+    def _drawn_at_once(self, workload: GraphSource, instances: Sequence[Instance]) -> Iterator[Schedule]:
+        attempts = self._attempts
+        window = min(workload.max_tasks, WIDEST_DEFAULT_WINDOW)
+        simulator = TaskGraphSimulator(workload, instances[0].platform, len(instances) * attempts, window)
+        played = [instance for instance in instances for _ in range(attempts)]
+        simulator.reset(np.tile(np.arange(attempts), len(instances)), played)
+        self._policy.reset(simulator)
         while not simulator.outcome["terminated"].all():
-            simulator.step(policy.act(simulator.observation, simulator))
-        for row in range(self._attempts):
-            yield simulator.schedule(row)
+            simulator.step(self._policy.act(simulator.observation, simulator))
+        best = simulator.state.status["makespan"].reshape(-1, attempts).argmin(axis=1)
+        for index, attempt in enumerate(best.tolist()):
+            yield simulator.schedule(index * attempts + attempt)

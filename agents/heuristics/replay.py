@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,7 @@ class Planner(ABC):
     insertion: bool
     clairvoyant = False
     observes = False
+    reactive = False
 
     @abstractmethod
     def schedule(self, problem: Instance | TaskGraph) -> Schedule:
@@ -118,6 +120,10 @@ class Planner(ABC):
     def plan(self, simulator: TaskGraphSimulator, row: int) -> Schedule:
         """Returns the schedule of the instance that an episode plays."""
         return self.schedule(simulator.instance(row))
+
+    def plans(self, simulator: TaskGraphSimulator) -> Sequence[Schedule]:
+        """Returns the schedules of the instances that all episodes play."""
+        return [self.plan(simulator, row) for row in range(simulator.num_envs)]
 
     def reset(self, simulator: Simulator) -> None:
         """Plans every episode.
@@ -133,8 +139,7 @@ class Planner(ABC):
         num_envs, max_tasks = simulator.state.tasks.shape
         self._planned = np.zeros((num_envs, max_tasks), PLANNED)
         self._sequence = np.zeros((num_envs, max_tasks), np.int64)
-        for row in range(num_envs):
-            schedule = self.plan(simulator, row)
+        for row, schedule in enumerate(self.plans(simulator)):
             num_tasks = len(schedule.sequence)
             planned = self._planned[row, :num_tasks]
             for field in ("device", "start", "finish"):

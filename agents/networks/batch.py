@@ -209,7 +209,11 @@ def _below(counts: Tensor, size: int) -> Tensor:
 
 def segment_rows(lengths: Tensor, chosen: Tensor) -> Tensor:
     """Returns the rows of some segments, which lie one after another, int64."""
-    first, taken = lengths.cumsum(0) - lengths, lengths[chosen]
-    shift = first[chosen] - (taken.cumsum(0) - taken)
-    rows = torch.repeat_interleave(shift, taken)
+    return consecutive((lengths.cumsum(0) - lengths)[chosen], lengths[chosen])
+
+
+def consecutive(first: Tensor, lengths: Tensor) -> Tensor:
+    """Returns the rows of segments that begin anywhere, segment after segment, int64."""
+    shift = first - (lengths.cumsum(0) - lengths)
+    rows = torch.repeat_interleave(shift, lengths)
     return rows + torch.arange(len(rows), device=rows.device)

@@ -21,10 +21,14 @@ class CandidateCategorical:
         self._batch = batch
         self.log_probability = segment_log_softmax(scores, batch.situation, len(batch.num_candidates))
 
+    def mean(self, numbers: Tensor) -> Tensor:
+        """Returns each situation's expectation of numbers of the candidates, float32 (C,), as float32 (B,)."""
+        terms = self.log_probability.exp() * numbers
+        return segment_sum(terms, self._batch.situation, len(self._batch.num_candidates))
+
     def entropy(self) -> Tensor:
         """Returns each situation's entropy in nats, float32 (B,)."""
-        terms = self.log_probability.exp() * self.log_probability
-        return -segment_sum(terms, self._batch.situation, len(self._batch.num_candidates))
+        return -self.mean(self.log_probability)
 
     def sample(self) -> Tensor:
         """Returns a row of the candidates for each situation, drawn at random, int64 (B,)."""

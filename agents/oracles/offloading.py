@@ -41,6 +41,7 @@ class Planner(ABC):
     name: str
     clairvoyant = True
     observes = False
+    reactive = False
 
     @abstractmethod
     def plan(self, instance: Instance, rules: Rules) -> IntArray:

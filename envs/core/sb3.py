@@ -14,7 +14,35 @@ from .simulator import Simulator
 from .single import SEED_LIMIT, given_instance, picture
 
 
-class SB3VecEnv(VecEnv):
+class SharedVecEnv(VecEnv):
+    """What ``VecEnv`` asks for, where environments are rows of simulators and have nothing of their own."""
+
+    def close(self) -> None:
+        """Does nothing: there is nothing to close."""
+
+    def has_attr(self, attr_name: str) -> bool:
+        """Whether the environments have an attribute."""
+        return hasattr(self, attr_name)
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Returns the joint attribute once for each environment."""
+        return [getattr(self, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Refuses: the environments are rows of one simulator and have no attributes of their own."""
+        raise AttributeError(f"{attr_name}: environments that share a simulator have no attributes of their own")
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        """Returns each environment's share of what a method of the adapter returns for all."""
+        result = getattr(self, method_name)(*args, **kwargs)
+        return [result[index] for index in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
+        """Returns that no environment is wrapped."""
+        return [False for _ in self._get_indices(indices)]
+
+
+class SB3VecEnv(SharedVecEnv):
     """Many environments over one simulator, as stable-baselines3 takes them.
 
     Observations are live arrays, valid for one further step, which is what SB3's buffers need; terminal
@@ -99,9 +127,6 @@ class SB3VecEnv(VecEnv):
                     },
                 }
 
-    def close(self) -> None:
-        """Does nothing: there is nothing to close."""
-
     def action_masks(self) -> NDArray[np.bool_]:
         """Returns what is allowed now, bool (B, A)."""
         mask: NDArray[np.bool_] = self.simulator.observation["action_mask"].astype(np.bool_)
@@ -110,24 +135,3 @@ class SB3VecEnv(VecEnv):
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """Returns a picture of each environment's episode so far."""
         return [picture(self.simulator, row) for row in range(self.num_envs)]
-
-    def has_attr(self, attr_name: str) -> bool:
-        """Whether the environments have an attribute."""
-        return hasattr(self, attr_name)
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Returns the adapter's attribute once for each environment."""
-        return [getattr(self, attr_name) for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Refuses: the environments are rows of one simulator and have no attributes of their own."""
-        raise AttributeError(f"{attr_name}: environments that share a simulator have no attributes of their own")
-
-    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Returns each environment's share of what a method of the adapter returns for all."""
-        result = getattr(self, method_name)(*args, **kwargs)
-        return [result[index] for index in self._get_indices(indices)]
-
-    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """Returns that no environment is wrapped."""
-        return [False for _ in self._get_indices(indices)]

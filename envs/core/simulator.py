@@ -111,6 +111,20 @@ OUTCOME = np.dtype(
 """What the last step gave one episode; each family's kernel fills it."""
 
 
+def first_places(
+    rows: NDArray[np.integer[Any]], lengths: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Returns where each row first holds a number, -1 where it does not, int64 (B,).
+
+    Args:
+        rows: int (B, W).
+        lengths: int64 (B,), how many numbers each row holds.
+        wanted: int64 (B,), the number that is looked for in each row.
+    """
+    held = (rows == wanted[:, np.newaxis]) & (np.arange(rows.shape[1]) < lengths[:, np.newaxis])
+    return np.where(held.any(axis=1), held.argmax(axis=1), -1)
+
+
 class Simulator(ABC):
     """A batch of episodes of one scenario, advanced together by compiled kernels.
 
@@ -242,6 +256,34 @@ class Simulator(ABC):
             given = f"{actions.dtype} {actions.shape}"
             raise HetgymError(f"actions: must be finite numbers of the shape {self._action_shape}, not {given}")
         return np.clip(actions.astype(np.float64), box.low, box.high)
+
+    def candidates_of(self, actions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the candidates that actions mean, as the current observation shows them, int64 (B,).
+
+        It is -1 where no candidate that is shown and allowed means the same, and the first of several that do.
+
+        Args:
+            actions: int64 (B,), candidates, or what the family's ``name_action`` returned.
+
+        Raises:
+            HetgymError: If there are not as many integers as environments.
+        """
+        actions = self._checked(actions)
+        named = self._candidates_named(actions - self.num_candidates)
+        candidates = np.where(actions < self.num_candidates, actions, named)
+        shown = np.maximum(candidates, 0)
+        allowed = self.observation["action_mask"][np.arange(self.num_envs), shown] > 0
+        return np.where(allowed & (candidates >= 0), candidates, -1)
+
+    def _candidates_named(self, names: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the candidates that the numbers of directly named actions mean, -1 for none, int64 (B,)."""
+        return np.full(self.num_envs, -1)
+
+    def restore_rules(self) -> None:  # noqa: B027 (most families have nothing to restore)
+        """Makes the episodes that have just begun go by the scenario's rules, where a policy's ``reset`` chose others.
+
+        There is nothing to restore in families whose policies choose none.
+        """
 
     @abstractmethod
     def _accept(self, instances: Sequence[Any] | None) -> Sequence[Any] | None:

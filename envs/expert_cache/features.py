@@ -229,6 +229,7 @@ def _show_victims(world: World, episode: Episode, b: int) -> int:
     while item != end and rows <= window:
         if is_evictable(episode, item):
             _show_item(world, episode, scales, b, rows, item)
+            world.state.targets[b, rows - 1] = item
             rows += 1
         item = episode.places[item].next
     return rows

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from ...compilation import hold
 from ...errors import HetgymError
-from ..core.simulator import Simulator, observation_space
+from ..core.simulator import Simulator, first_places, observation_space
 from .advance import NOTHING, advance, begin
 from .bounds import stall_lower_bound
 from .features import SCHEMA, num_candidates
 from .instance import ENTRY, EVENT, Instance, IntArray
 from .rules import Items, Rules
-from .state import INTERVALS, State, View, World
+from .state import INTERVALS, MISS, State, View, World
 from .timeline import COLUMNS
 
 if TYPE_CHECKING:
@@ -227,6 +227,11 @@ class ExpertCacheSimulator(Simulator):
             items: int64 (B,).
         """
         return self.num_candidates + items
+
+    def _candidates_named(self, names: IntArray) -> IntArray:
+        shown = np.where(self.state.status["kind"] == MISS, 0, self._views[self._current].rows - 1)
+        places = first_places(self.state.targets, shown, names)
+        return np.where(places >= 0, places + 1, -1)
 
     def state_arrays(self) -> Mapping[str, NDArray[Any]]:
         """Returns the state, the seeds and what the last step gave."""

@@ -15,7 +15,7 @@ from ...hardware_models import Platform
 from ...workloads.generators import DrawnGraphs, GraphSource
 from ...workloads.stream import JobStream
 from ...workloads.task_graph import FloatArray, IntArray, TaskGraph
-from ..core.simulator import Arrays, Simulator, observation_space
+from ..core.simulator import Arrays, Simulator, first_places, observation_space
 from . import dispatch, plan
 from .features import DISPATCH_SCHEMA, MARK, PLAN_SCHEMA, View
 from .instance import Instance, Instances
@@ -289,6 +289,11 @@ class TaskGraphSimulator(Simulator):
         return noteworthy
 
     @property
+    def workload(self) -> GraphSource:
+        """Where the graphs come from."""
+        return self._workload
+
+    @property
     def is_stream(self) -> bool:
         """Whether jobs keep arriving."""
         return self._stream is not None
@@ -309,6 +314,14 @@ class TaskGraphSimulator(Simulator):
         pairs = tasks * self.platform.num_devices + devices
         return self.num_candidates + pairs * self.rules.speed_steps + steps
 
+    def _candidates_named(self, names: IntArray) -> IntArray:
+        pairs, steps = np.divmod(names, self.rules.speed_steps)
+        tasks, devices = np.divmod(pairs, self.platform.num_devices)
+        window = (self.num_candidates - 1) // (self.platform.num_devices * self.rules.speed_steps)
+        slots = first_places(self.state.tasks["ready"][:, :window], self.state.status["num_ready"], tasks)
+        candidates = 1 + (slots * self.platform.num_devices + devices) * self.rules.speed_steps + steps
+        return np.where(slots >= 0, candidates, -1)
+
     def set_placement(self, insertion: bool) -> None:
         """Chooses for the episodes that have just begun whether tasks may go into gaps.
 
@@ -316,6 +329,10 @@ class TaskGraphSimulator(Simulator):
         ``reset``.
         """
         self.state.status["insertion"] = insertion
+
+    def restore_rules(self) -> None:
+        """Undoes `set_placement`."""
+        self.set_placement(self.rules.insertion)
 
     def instance(self, row: int) -> Instance:
         """Returns the instance that an episode plays; in a stream, the jobs whose runs are remembered."""

@@ -3,11 +3,13 @@ import pytest
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
+from hetgym.agents.heuristics import best_of
 from hetgym.agents.heuristics.replay import Planner
 from hetgym.envs import load_scenario
 from hetgym.envs.task_graph import checker
 from hetgym.envs.task_graph.instance import Instance
 from hetgym.envs.task_graph.rules import Rules
+from hetgym.envs.task_graph.simulator import TaskGraphSimulator
 from hetgym.evaluate.evaluation import play
 from hetgym.workloads import CANONICAL_GRAPHS, random_task_graph
 
@@ -61,6 +63,18 @@ def test_plan_is_played(scenario: str, name: str) -> None:
         if scenario == "random":
             assert table["makespan"][row] == pytest.approx(planner(name).schedule(instance).makespan)
         assert table["policy"][row] == name
+
+
+@pytest.mark.parametrize("side_by_side", [1, 6, 100])
+def test_instances_do_not_matter_to_one_another(side_by_side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(best_of, "SIDE_BY_SIDE", side_by_side)
+    simulator, policy = load_scenario("random").simulator(4), planner("best-of-3:random")
+    simulator.reset(range(4))
+    assert isinstance(simulator, TaskGraphSimulator)
+    for row, schedule in enumerate(policy.plans(simulator)):
+        alone = policy.schedule(simulator.instance(row))
+        assert schedule.sequence.tolist() == alone.sequence.tolist()
+        assert schedule.start.tolist() == alone.start.tolist()
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from hetgym import HetgymError
+from hetgym.agents import make_policy
 from hetgym.agents.checkpoint import load_card
 from hetgym.evaluate import evaluate
 from hetgym.evaluate.figures import training_curve
 from hetgym.train import TrainSettings, train
+from hetgym.train.imitation import ImitationSettings
+from hetgym.train.settings import OffPolicySettings
 
 SMALL = TrainSettings(
     set=("num_tasks=10", "num_devices=3"),
@@ -111,6 +114,21 @@ def test_checkpoint_interrupted_while_it_was_replaced_is_found(tmp_path: Path) -
         ({"reward": "fame"}, "unknown reward 'fame'"),
         ({"resume": True}, "no checkpoint here"),
         ({"device": "cuda"}, "cuda"),
+        (
+            {
+                "curriculum": (
+                    "num_tasks=5,10",
+                    "num_devices=2",
+                )
+            },
+            "curriculum: all settings need equally many values",
+        ),
+        ({"curriculum": ("num_tasks=5,-1",)}, "num_tasks"),
+        ({"mix": ("nowhere",)}, "unknown scenario 'nowhere'"),
+        ({"mix": ("tiny-moe",)}, "all show the same features"),
+        ({"mix": ("heft-paper",), "num_envs": 1}, "num_envs: must be at least 2, the number of scenarios"),
+        ({"imitate": "hefty"}, "unknown policy 'hefty'"),
+        ({"start": Path("nowhere")}, "nowhere: no checkpoint here"),
     ],
 )
 def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -127,6 +145,66 @@ def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, object], mes
 def test_resume_with_other_settings_is_refused(whole: Path) -> None:
     with pytest.raises(HetgymError, match="cannot resume with hidden = 8: the run was started with 16"):
         train(replace(SMALL, output=whole, steps=5_000, resume=True, hidden=8))
+
+
+OTHERS = [
+    {"algorithm": "sac"},
+    {"algorithm": "dqn"},
+    {"algorithm": "qr-dqn"},
+    {"normalise_returns": True},
+    {"mix": ("cholesky-2c2g",), "set": ()},
+]
+
+
+@pytest.mark.parametrize(
+    "change", OTHERS, ids=lambda change: "-".join(map(str, *change.items())) if len(change) == 1 else "mix"
+)
+def test_every_way_to_learn_can_be_resumed_to_the_bit(tmp_path: Path, change: dict[str, object]) -> None:
+    off_policy = OffPolicySettings(learning_starts=300, buffer_size=1_000, gradient_steps=2, quantiles=4)
+    settings = replace(SMALL, off_policy=off_policy, batch_size=64, steps=1_280, **change)
+    whole = train(replace(settings, output=tmp_path / "whole"))
+
+    def interrupt(steps: int, _: dict[str, float]) -> None:
+        if steps > 900:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(settings, output=tmp_path / "parts"), interrupt)
+    assert 0 < load_card(tmp_path / "parts" / "last").steps < 1_280
+    resumed = train(replace(settings, output=tmp_path / "parts", resume=True))
+    assert_same_tensors(whole, resumed, "policy")
+    assert (whole / "curve.csv").read_text() == (resumed / "curve.csv").read_text()
+    assert load_card(whole / "best").algorithm == settings.algorithm
+    make_policy(f"{settings.algorithm}:{whole}")
+
+
+def test_curriculum_goes_on_with_the_network_of_the_stage_before(tmp_path: Path) -> None:
+    settings = replace(SMALL, output=tmp_path, steps=1_280, curriculum=("num_tasks=5,10",))
+    shown: list[int] = []
+    last = train(settings, lambda steps, _: shown.append(steps))
+    assert last == tmp_path / "stage-1"
+    assert shown == [320, 640, 960, 1280]
+    cards = [load_card(tmp_path / f"stage-{index}" / "last") for index in range(2)]
+    assert [card.scenario["workload"]["num_tasks"] for card in cards] == [5, 10]
+    assert cards[1].settings["start"] == str(tmp_path / "stage-0")
+    alone = train(replace(SMALL, output=tmp_path / "again", steps=640, start=tmp_path / "stage-0"))
+    assert_same_tensors(last, alone, "policy")
+    assert train(replace(settings, resume=True)) == last  # all done already
+
+
+def test_training_begins_with_what_an_expert_does(tmp_path: Path) -> None:
+    taught = ImitationSettings(rounds=1, episodes=64, num_envs=32)
+    run = train(replace(SMALL, output=tmp_path, steps=0, imitate="heft", imitation=taught, held_out=50))
+    card = load_card(run / "best")
+    assert card.steps == 0
+    untaught = train(replace(SMALL, output=tmp_path / "untaught", steps=320, held_out=50))
+    first = pd.read_csv(untaught / "curve.csv")["makespan_ratio"].iloc[0]
+    assert card.results["makespan_ratio"] < 1.1 < first
+
+
+def test_prefix_of_a_checkpoint_is_its_algorithm(whole: Path) -> None:
+    with pytest.raises(HetgymError, match=f"was trained with ppo: name it ppo:{whole}"):
+        make_policy(f"sac:{whole}")
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ class CachePolicy:
     Attributes:
         name: What it is called.
         clairvoyant: Whether one of the rules knows what cannot be known.
+        reactive: Whether no rule follows an algorithm, which takes it that its own victims have gone.
     """
 
     observes = False
@@ -47,6 +48,7 @@ class CachePolicy:
         self.name = name
         self.clairvoyant = evict in KNOWN or prefetch in KNOWN
         self._algorithm = followed_by(evict)
+        self.reactive = self._algorithm is None
         followed = ALGORITHMS.index(self._algorithm) if self._algorithm else -1
         self._codes = np.array([EVICTORS.index(evict), PREFETCHERS.index(prefetch), SERVERS.index(miss), followed])
         self._learner = prefetch if prefetch in LEARNERS else None

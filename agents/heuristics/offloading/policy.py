@@ -56,6 +56,7 @@ class OffloadPolicy:
     Attributes:
         name: What it is called.
         conditioned: Whether it reads the weights of the episode.
+        reactive: Whether it keeps no queues, which its own decisions fill.
     """
 
     clairvoyant = False
@@ -76,6 +77,7 @@ class OffloadPolicy:
             raise unknown_name("rule for offloading", rule, list(RULES))
         self.name = name
         self.conditioned = rule in ("weighted-greedy", "weighted-selfish")
+        self.reactive = rule != "lyapunov"
         self._rule, self._code = rule, RULES.index(rule)
         self._settings = settings or Settings()
 

@@ -76,8 +76,10 @@ def assert_equal(one: CandidateBatch | Graphs, other: CandidateBatch | Graphs) -
 @pytest.mark.parametrize("rounds", [0, 1])
 def test_buffer_hands_out_what_was_seen(rounds: int) -> None:
     settings = NetworkSettings(hidden=8, rounds=rounds)
+    env = make_sb3(ENV, NUM_ENVS, **SETTING)
     model = masked_ppo(
-        make_sb3(ENV, NUM_ENVS, **SETTING),
+        env,
+        env.simulator.schema,
         settings,
         n_steps=NUM_STEPS,
         batch_size=NUM_STEPS * NUM_ENVS,
@@ -90,8 +92,8 @@ def test_buffer_hands_out_what_was_seen(rounds: int) -> None:
     assert len(rollouts.samples) == 2
     held = {name: np.concatenate([rollout[name] for rollout in rollouts.held]) for name in rollouts.held[0]}
 
-    env = gymnasium.make_vec(ENV, num_envs=NUM_ENVS, vectorization_mode="vector_entry_point", copy=True, **SETTING)
-    seen = replayed(env, held["actions"].astype(np.int64))
+    native = gymnasium.make_vec(ENV, num_envs=NUM_ENVS, vectorization_mode="vector_entry_point", copy=True, **SETTING)
+    seen = replayed(native, held["actions"].astype(np.int64))
     # The buffer keeps numbers as float32, and adds no bootstrap value to rewards: episodes are never cut short.
     for name in ("rewards", "episode_starts"):
         np.testing.assert_array_equal(held[name], np.array(seen[name]).astype(np.float32), err_msg=name)

@@ -1,0 +1,175 @@
+"""Trains a candidate scorer to decide as another policy does: behaviour cloning and DAgger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium.spaces import Discrete
+
+from ..agents.imitation import LOSSES, Demonstrations, demonstrate
+from ..agents.networks import CandidateCategorical, CandidateScorer
+from ..agents.policy import Policy
+from ..envs import Scenario, Simulator
+from ..errors import HetgymError, unknown_name
+
+
+@dataclass(frozen=True)
+class ImitationSettings:
+    """How a policy is imitated."""
+
+    rounds: int = 4
+    """Of demonstrations, each followed by training on all that there are."""
+    episodes: int = 512
+    """In a round, rounded up to whole batches."""
+    num_envs: int = 128
+    """Environments side by side."""
+    beta: float = 0.5
+    """In round i, from 0, the expert takes a share beta^i of the decisions, the network the others; of an expert that
+    is not reactive, all are the expert's."""
+    epochs: int = 4
+    """Passes over all demonstrations in a round."""
+    batch_size: int = 512
+    """Decisions in a gradient step."""
+    learning_rate: float = 2e-3
+    """Of Adam, at first; it falls linearly, epoch by epoch, to 0 after the last."""
+    loss: str = "cross-entropy"
+    """One of `hetgym.agents.imitation.LOSSES`."""
+    value: float = 0.5
+    """Weight of the squared error of the values; 0 leaves values as they are."""
+    gamma: float = 1.0
+    """Discount of the returns that values are trained on."""
+
+    def check(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            HetgymError: If one is out of range, or there is no such loss.
+        """
+        for name, least in (
+            ("rounds", 1), ("episodes", 1), ("num_envs", 1), ("epochs", 1), ("batch_size", 1), ("value", 0),
+        ):  # fmt: skip
+            if not getattr(self, name) >= least:
+                raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")
+        if not 0 <= self.beta <= 1:
+            raise HetgymError(f"beta: must be from 0 to 1 (given: {self.beta})")
+        for name in ("learning_rate", "gamma"):
+            if not 0 < getattr(self, name) <= 1:
+                raise HetgymError(f"{name}: must be above 0 and at most 1 (given: {getattr(self, name)})")
+        if self.loss not in LOSSES:
+            raise unknown_name("loss", self.loss, list(LOSSES))
+
+
+@dataclass(frozen=True)
+class Round:
+    """What came of a round.
+
+    Attributes:
+        number: Which, from 0.
+        share: Of the decisions that were the expert's.
+        decisions: Demonstrations so far, in all rounds.
+        hidden: Decisions so far that were left out because the expert's choice was not among the candidates.
+        forced: Decisions so far that were left out because there was only one candidate.
+        loss: Mean over the last epoch.
+        agreement: Share of the demonstrations in which the network scored the expert's choice highest, over the last
+            epoch.
+    """
+
+    number: int
+    share: float
+    decisions: int
+    hidden: int
+    forced: int
+    loss: float
+    agreement: float
+
+
+def imitate(
+    network: CandidateScorer,
+    scenario: Scenario,
+    expert: Policy,
+    settings: ImitationSettings,
+    seed: int,
+    reward: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    after_round: Callable[[Round], None] | None = None,
+) -> None:
+    """Trains a network to decide as an expert does, in place.
+
+    With a reactive expert this is DAgger (Ross, Gordon, Bagnell 2011, arXiv:1011.0686): it is asked what it would do
+    in the situations that the network gets into, and the network is trained on the demonstrations of all rounds. An
+    expert that is not reactive (`hetgym.agents.Policy`) is cloned: all rounds show its own way.
+
+    Args:
+        network: It decides by the scores; its values learn the returns of the episodes that were played.
+        scenario: What is played.
+        expert: Any policy that chooses among candidates.
+        settings: How.
+        seed: Of the first environment, and of all chance; environment i has seed + i.
+        reward: One of the family's rewards, for the returns.
+        progress: Called with the number of episodes that have just ended.
+        after_round: Called after each round; it may look at the network.
+
+    Raises:
+        HetgymError: If a setting is not right, the scenario's face is continuous, the expert is for other
+            environments, or none of its choices is among the candidates.
+    """
+    settings.check()
+    simulator = scenario.simulator(min(settings.num_envs, settings.episodes), reward)
+    if not isinstance(simulator.single_action_space, Discrete):
+        raise HetgymError(f"scenario {scenario.name!r}: imitation chooses among candidates: its face is continuous")
+    chance, order = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, settings.rounds * settings.epochs)
+    parts: list[Demonstrations] = []
+    for number in range(settings.rounds):
+        share = settings.beta**number if getattr(expert, "reactive", True) else 1.0
+        for _ in range(0, settings.episodes, simulator.num_envs):
+            _begin(simulator, None if parts else seed)
+            parts.append(demonstrate(network, simulator, expert, share, settings.gamma, chance))
+            if progress:
+                progress(simulator.num_envs)
+        parts = [Demonstrations.concatenate(parts)]
+        for _ in range(settings.epochs):
+            loss, agreement = _epoch(network, parts[0], settings, optimizer, order)
+            schedule.step()
+        if after_round:
+            shown = parts[0]
+            after_round(Round(number, share, len(shown), shown.hidden, shown.forced, loss, agreement))
+
+
+def _begin(simulator: Simulator, seed: int | None) -> None:
+    """Begins the first episodes of the seeds from one on, or the next."""
+    if seed is None:
+        simulator.reset_to_next()
+    else:
+        simulator.reset(np.arange(seed, seed + simulator.num_envs))
+
+
+def _epoch(
+    network: CandidateScorer,
+    shown: Demonstrations,
+    settings: ImitationSettings,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """Passes over all demonstrations once; returns the mean loss, and how often the network agreed."""
+    network.train()
+    total, agreed = 0.0, 0
+    order = torch.randperm(len(shown), generator=generator).to(shown.actions.device)
+    for chosen in torch.split(order, settings.batch_size):
+        situations = shown.situations.select(chosen)
+        right = situations.rows_of(shown.actions[chosen])
+        scores, values = network(situations)
+        loss = LOSSES[settings.loss](scores, situations, right)
+        total += loss.item() * len(chosen)
+        agreed += int((CandidateCategorical(scores, situations).mode() == right).sum())
+        if settings.value:
+            loss = loss + settings.value * torch.nn.functional.mse_loss(values, shown.returns[chosen])
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    network.eval()
+    return total / len(shown), agreed / len(shown)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..envs import Simulator
 from ..envs.core.simulator import Arrays
 from ..errors import HetgymError
-from .checkpoint import CARD, POLICY, check_features, load_card, load_tensors
+from .checkpoint import CARD, check_features, load_card, load_weights
 from .learner import load_optimizer_state, optimizer_state
 from .networks import NetworkSettings
 from .networks.batch import MASKED
@@ -274,5 +274,5 @@ def load_actor(folder: Path, simulator: Simulator) -> Actor:
         raise HetgymError(f"{folder / CARD}: decides on a continuous face: the scenario must be continuous")
     check_features(folder, card, simulator.schema)
     actor = make_actor(simulator.single_observation_space, box, card.network)
-    load_weights(actor, folder / POLICY)
+    load_weights(actor, folder)
     return actor.eval()

@@ -19,7 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..envs import ObservationSchema
 from ..errors import HetgymError, one_line, read_text
@@ -200,13 +200,41 @@ def load_network(folder: Path, schema: ObservationSchema) -> CandidateScorer:
         HetgymError: If the checkpoint was trained on other features, or its tensors do not fit its card.
     """
     card = load_card(folder)
+    check_features(folder, card, schema)
+    network = CandidateScorer(schema, card.network)
+    load_weights(network, folder)
+    return network.eval()
+
+
+def check_features(folder: Path, card: Card, schema: ObservationSchema) -> None:
+    """Checks that a checkpoint's network reads what an environment shows.
+
+    Args:
+        folder: The checkpoint.
+        card: What it is.
+        schema: What the environment shows.
+
+    Raises:
+        HetgymError: If it was trained on other features.
+    """
     for array, names in schema.names().items():
         if card.features.get(array) != names:
             raise HetgymError(
                 f"{folder / CARD}: features: trained on {array} {card.features.get(array)}, but this environment "
                 f"shows {names}; train anew, or use the hetgym version that trained it ({card.versions.get('hetgym')})"
             )
-    network = CandidateScorer(schema, card.network)
+
+
+def load_weights(network: nn.Module, folder: Path) -> None:
+    """Takes over a checkpoint's tensors.
+
+    Args:
+        network: Of the size that the checkpoint's card says.
+        folder: The checkpoint.
+
+    Raises:
+        HetgymError: If they do not fit the network, or are not finite.
+    """
     try:
         network.load_state_dict(load_tensors(folder / POLICY))
     except RuntimeError as error:
@@ -215,4 +243,3 @@ def load_network(folder: Path, schema: ObservationSchema) -> CandidateScorer:
         ) from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
         raise HetgymError(f"{folder / POLICY}: holds numbers that are not finite")
-    return network.eval()

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..envs.core.simulator import Arrays
+from .learned import greedy
 from .networks import CandidateScorer
 
 
 class Learner(BaseAlgorithm):
-    """An algorithm of stable-baselines3 whose network scores candidates."""
+    """An algorithm of stable-baselines3 as training needs it; by default its network scores candidates."""
 
     @property
-    def scorer(self) -> CandidateScorer:
-        """The network that decides, by its scores."""
-        return cast("CandidateScorer", self.policy.scorer)
+    def network(self) -> nn.Module:
+        """The network that decides."""
+        return cast("nn.Module", self.policy.scorer)
+
+    def decide(self, observation: Arrays) -> NDArray[Any]:
+        """Returns what the network takes for best, one action for each episode, without exploration."""
+        return greedy(cast("CandidateScorer", self.network), observation)
 
     @abstractmethod
     def training_state(self) -> dict[str, Tensor]:
-        """Returns what learning depends on besides `scorer`, random numbers and environments."""
+        """Returns what learning depends on besides `network`, random numbers and environments."""
 
     @abstractmethod
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:

@@ -175,12 +175,18 @@ def _learned(name: str, **settings: Any) -> Policy:
     from .checkpoint import find_checkpoint, load_card
     from .learned import LearnedPolicy
     from .pretrained import find_pretrained
+    from .sac_continuous import LearnedContinuousPolicy
+    from .use_predictor import UsePredictor
 
     prefix, _, rest = name.partition(":")
     folder = find_pretrained(rest) if prefix == "pretrained" else find_checkpoint(Path(rest))
-    algorithm = load_card(folder).algorithm
-    if prefix not in ("pretrained", algorithm):
-        raise HetgymError(f"policy {name!r}: was trained with {algorithm}: name it {algorithm}:{rest}")
+    card = load_card(folder)
+    if prefix not in ("pretrained", card.algorithm):
+        raise HetgymError(f"policy {name!r}: was trained with {card.algorithm}: name it {card.algorithm}:{rest}")
+    if card.algorithm == "use-predictor":
+        return UsePredictor(folder, **settings)
+    if card.scenario.get("continuous"):
+        return LearnedContinuousPolicy(name, folder, **settings)
     return LearnedPolicy(name, folder, **settings)
 
 

@@ -21,7 +21,7 @@ from ..envs import Simulator
 from ..envs.core.simulator import Arrays
 from ..errors import HetgymError
 from .checkpoint import CARD, check_features, load_card, load_weights
-from .learner import load_optimizer_state, optimizer_state
+from .learner import Learner, load_optimizer_state, optimizer_state
 from .networks import NetworkSettings
 from .networks.batch import MASKED
 from .policy import Policy
@@ -89,11 +89,20 @@ def continuous_sac(env: VecEnv, settings: NetworkSettings, **options: Any) -> Co
     return ContinuousSAC(SACPolicy, env, policy_kwargs=policy_kwargs, **options)
 
 
-class ContinuousSAC(SAC):
+class ContinuousSAC(SAC, Learner):
     """SB3's soft actor-critic (Haarnoja et al., arXiv:1812.05905), whose training can be kept as tensors."""
 
     policy: SACPolicy
     replay_buffer: DictReplayBuffer
+
+    @property
+    def network(self) -> nn.Module:
+        """The actor."""
+        return self.actor
+
+    def decide(self, observation: Arrays) -> NDArray[np.float64]:
+        """Returns what the actor does without exploration, float64 (B, ...), from -1 to 1."""
+        return decide(self.actor, observation)
 
     def training_state(self) -> dict[str, Tensor]:
         """Returns what learning depends on besides the actor, random numbers and environments."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gymnasium.spaces import Discrete
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..agents.dqn import candidate_dqn
 from ..agents.learner import Learner
 from ..agents.ppo import masked_ppo
 from ..agents.sac import discrete_sac
+from ..agents.sac_continuous import continuous_sac
+from ..errors import HetgymError
 from .environments import schema_of
 from .settings import TrainSettings
 
@@ -21,8 +24,15 @@ def make_learner(settings: TrainSettings, env: VecEnv) -> Learner:
     Args:
         settings: How.
         env: Where, as `training_env` returns it.
+
+    Raises:
+        HetgymError: If the algorithm is not for the scenario's face.
     """
-    return _MAKERS[settings.algorithm](settings, env)
+    if isinstance(env.action_space, Discrete):
+        return _MAKERS[settings.algorithm](settings, env)
+    if settings.algorithm != "sac":
+        raise HetgymError(f"algorithm: {settings.algorithm} chooses among candidates; for a continuous face take sac")
+    return continuous_sac(env, settings.network, **_off_policy(settings))
 
 
 def decayed(initial: float, remaining: float, settings: TrainSettings) -> float:

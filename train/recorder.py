@@ -11,14 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ..agents.checkpoint import Card, package_versions, save_checkpoint
-from ..agents.learned import greedy
 from ..agents.learner import Learner
-from ..agents.networks import CandidateScorer
-from ..agents.policy import Actions
 from ..envs import Scenario, Simulator
 from ..envs.core.simulator import Arrays
 from ..evaluate.evaluation import SEED_LIMIT, play
@@ -34,22 +32,22 @@ Progress = Callable[[int, dict[str, float]], None]
 """Takes the decisions learned from, and the latest results."""
 
 
-class NetworkPolicy:
-    """A network in training, as a policy."""
+class LearnerPolicy:
+    """An agent in training, as a policy."""
 
     name = "learner"
     clairvoyant = False
 
-    def __init__(self, network: CandidateScorer) -> None:
-        """Takes the network."""
-        self._network = network
+    def __init__(self, learner: Learner) -> None:
+        """Takes the agent."""
+        self._learner = learner
 
     def reset(self, simulator: Simulator) -> None:
         """Does nothing."""
 
-    def act(self, observation: Arrays, simulator: Simulator) -> Actions:
-        """Returns the best-scored candidates."""
-        return greedy(self._network, observation)
+    def act(self, observation: Arrays, simulator: Simulator) -> NDArray[Any]:
+        """Returns what the agent takes for best."""
+        return self._learner.decide(observation)
 
 
 class Recorder(BaseCallback):
@@ -85,11 +83,13 @@ class Recorder(BaseCallback):
     def _on_rollout_start(self) -> None:
         if self._rollouts % self._settings.evaluate_every == 0:
             self._record()
-        self._freeze(self.num_timesteps < self._settings.value_first * self._settings.decisions_per_rollout)
+        if self._settings.value_first:
+            first = self._settings.value_first * self._settings.decisions_per_rollout
+            self._freeze(self.num_timesteps < first)
 
     def _freeze(self, frozen: bool) -> None:
         """Leaves all but what values situations as it is, or no longer."""
-        for name, parameter in cast("Learner", self.model).scorer.named_parameters():
+        for name, parameter in cast("Learner", self.model).network.named_parameters():
             parameter.requires_grad_(not frozen or name.startswith("value."))
 
     def _on_rollout_end(self) -> None:
@@ -112,12 +112,12 @@ class Recorder(BaseCallback):
         if self._curve and self._curve[-1]["steps"] == self.num_timesteps:
             return
         learner = cast("Learner", self.model)
-        learner.scorer.eval()
-        results = self._evaluated(learner.scorer)
+        learner.network.eval()
+        results = self._evaluated(learner)
         best = max((point["return"] for point in self._curve), default=-np.inf)
         self._curve.append({"steps": self.num_timesteps, **results})
         self._latest = results
-        card, weights = self._card(learner.scorer, results), learner.scorer.state_dict()
+        card, weights = self._card(results), learner.network.state_dict()
         if results["return"] > best:
             save_checkpoint(self._settings.output / "best", card, weights)
         partial = self._settings.output / f".{CURVE}.partial"
@@ -125,10 +125,10 @@ class Recorder(BaseCallback):
         partial.replace(self._settings.output / CURVE)
         save_checkpoint(self._settings.output / "last", card, weights, training_state(learner))
 
-    def _evaluated(self, network: CandidateScorer) -> dict[str, float]:
+    def _evaluated(self, learner: Learner) -> dict[str, float]:
         """Returns the results on the held-out instances."""
         seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + self._settings.held_out)
-        table = play(self._held_out, NetworkPolicy(network), seeds)
+        table = play(self._held_out, LearnerPolicy(learner), seeds)
         results = {"return": float(table["return"].mean())}
         if "heft_makespan" in table:
             results["makespan_ratio"] = float(table["makespan"].mean() / table["heft_makespan"].mean())
@@ -136,7 +136,7 @@ class Recorder(BaseCallback):
             self.logger.record(f"held_out/{name}", value)
         return results
 
-    def _card(self, network: CandidateScorer, results: dict[str, float]) -> Card:
+    def _card(self, results: dict[str, float]) -> Card:
         return Card(
             algorithm=self._settings.algorithm,
             family=self._scenario.family,

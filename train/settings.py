@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from ..agents.networks import NetworkSettings
-from ..agents.policy import Algorithm
 from ..envs import Scenario, load_scenario
 from ..envs.core.changes import parse_changes
 from ..errors import HetgymError
@@ -62,8 +61,8 @@ class TrainSettings:
     curriculum: tuple[str, ...] = ()
     """Settings of the scenario that grow more difficult as training goes on, as NAME=A,B,C: each stage takes an equal
     share of `steps` and begins with the network of the one before; several settings change together."""
-    algorithm: Algorithm = "ppo"
-    """How to learn: masked PPO, discrete SAC, DQN or QR-DQN."""
+    algorithm: Literal["ppo", "sac", "dqn", "qr-dqn"] = "ppo"
+    """How to learn: masked PPO, SAC (discrete, or for a continuous face), DQN or QR-DQN."""
     reward: str | None = None
     """One of the family's rewards; its first by default."""
     output: Path = Path("runs/latest")

@@ -7,18 +7,28 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from gymnasium.spaces import Discrete
 from pydantic_core import to_jsonable_python
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..agents import make_policy
-from ..agents.checkpoint import POLICY, TRAINING, find_checkpoint, find_last, load_card, load_network, load_tensors
+from ..agents.checkpoint import (
+    TRAINING,
+    check_features,
+    find_checkpoint,
+    find_last,
+    load_card,
+    load_tensors,
+    load_weights,
+)
 from ..agents.learner import Learner
+from ..agents.networks import CandidateScorer, NetworkSettings
+from ..agents.sac_continuous import ContinuousSAC
+from ..agents.sac_continuous import imitate as imitate_continuous
 from ..envs import Scenario
 from ..errors import HetgymError
 from .algorithms import make_learner
-from .environments import TRAINING_SEED, schema_of, training_env
+from .environments import TRAINING_SEED, schema_of, simulators_of, training_env
 from .imitation import imitate
 from .recorder import Progress, Recorder
 from .settings import TrainSettings
@@ -69,11 +79,6 @@ def _train(settings: TrainSettings, scenario: Scenario, progress: Progress | Non
     settings.output.mkdir(parents=True, exist_ok=True)
     last = find_last(settings.output) if settings.resume else None
     env = training_env(settings, scenario)
-    if not isinstance(env.action_space, Discrete):
-        raise HetgymError(
-            f"scenario {scenario.name!r}: {settings.algorithm} chooses among candidates: train its continuous face "
-            "with stable-baselines3's SAC (examples/sac_offloading.py)"
-        )
     learner = make_learner(settings, env)
     recorder = Recorder(settings, scenario, progress)
     if last:
@@ -90,17 +95,20 @@ def _train(settings: TrainSettings, scenario: Scenario, progress: Progress | Non
 def _prepare(learner: Learner, settings: TrainSettings, scenario: Scenario, progress: Progress | None) -> None:
     """Gives a network that is to learn what others know: the weights of a checkpoint, or what an expert does."""
     if settings.start:
-        _begin_with(learner, settings.start)
+        _begin_with(learner, settings.start, settings.network)
     if not settings.imitate:
         return
-    chosen = settings.imitation
+    expert, chosen = make_policy(settings.imitate, scenario.family), settings.imitation
+    if isinstance(learner, ContinuousSAC):
+        imitate_continuous(learner, expert, simulators_of(cast("VecEnv", learner.env))[0], chosen.rounds)
+        return
     if settings.normalise_returns:
         # What values are worth is not known before learning begins.
         chosen = replace(chosen, value=0.0)
     imitate(
-        learner.scorer,
+        cast("CandidateScorer", learner.network),
         scenario,
-        make_policy(settings.imitate, scenario.family),
+        expert,
         replace(chosen, gamma=settings.gamma),
         TRAINING_SEED + settings.seed * 2**16,
         settings.reward,
@@ -108,20 +116,18 @@ def _prepare(learner: Learner, settings: TrainSettings, scenario: Scenario, prog
     )
 
 
-def _begin_with(learner: Learner, start: Path) -> None:
+def _begin_with(learner: Learner, start: Path, network: NetworkSettings) -> None:
     """Takes over the network of a checkpoint.
 
     Raises:
         HetgymError: If it was trained on other features, or its network is of another size.
     """
     folder = find_checkpoint(start)
-    network = load_network(folder, schema_of(cast("VecEnv", learner.env)))
-    try:
-        learner.scorer.load_state_dict(network.state_dict())
-    except RuntimeError as error:
-        raise HetgymError(
-            f"start: {folder} holds a network of {load_card(folder).network}; train with the same settings"
-        ) from error
+    card = load_card(folder)
+    check_features(folder, card, schema_of(cast("VecEnv", learner.env)))
+    if card.network != network:
+        raise HetgymError(f"start: {folder} holds a network of {card.network}; train with the same settings")
+    load_weights(learner.network, folder)
 
 
 def _resume(learner: Learner, last: Path, settings: TrainSettings) -> None:
@@ -136,5 +142,5 @@ def _resume(learner: Learner, last: Path, settings: TrainSettings) -> None:
             raise HetgymError(
                 f"{last}: cannot resume with {name} = {value!r}: the run was started with {card.settings[name]!r}"
             )
-    learner.scorer.load_state_dict(load_tensors(last / POLICY))
+    load_weights(learner.network, last)
     restore(learner, load_tensors(last / TRAINING), card.steps)

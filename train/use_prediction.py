@@ -25,7 +25,8 @@ from ..envs.expert_cache.simulator import ExpertCacheSimulator
 from ..errors import HetgymError
 from ..evaluate.figures import CURVE
 from ..workloads.routing.sources import GeneratedRouting, RecordedRouting
-from .training import HELD_OUT_SEED, TRAINING_SEED
+from .environments import TRAINING_SEED
+from .recorder import HELD_OUT_SEED
 
 FOLDS = 5
 """Parts of a recording. Of one nothing is ever read, another is held out to choose the best checkpoint by."""

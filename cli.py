@@ -42,6 +42,7 @@ from .evaluate.summary import check_metrics, find_reference
 from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
 from .train.settings import TrainSettings
+from .train.use_prediction import UsePredictionSettings, train_use_predictor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,6 +134,7 @@ class EvaluateCommand:
 Command = (
     Annotated[ListCommand, tyro.conf.subcommand("list")]
     | Annotated[TrainSettings, tyro.conf.subcommand("train")]
+    | Annotated[UsePredictionSettings, tyro.conf.subcommand("train-cache")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
     | Annotated[TraceCommand, tyro.conf.subcommand("trace")]
 )
@@ -153,6 +155,8 @@ def main(arguments: list[str] | None = None) -> None:
             _list(command)
         elif isinstance(command, TrainSettings):
             _train(command)
+        elif isinstance(command, UsePredictionSettings):
+            _train_cache(command)
         elif isinstance(command, TraceCommand):
             command.run()
         else:
@@ -195,6 +199,20 @@ def _train(settings: TrainSettings) -> None:
     print(f"checkpoints: {run / 'best'}, {run / 'last'}; curve: {run / 'curve.png'}")
     changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
     policies = f"{settings.load_scenario().baselines[0]},{settings.algorithm}:{run}"
+    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
+
+
+def _train_cache(settings: UsePredictionSettings) -> None:
+    with progress("training", settings.updates) as (bar, task):
+
+        def show(updates: int, results: dict[str, float]) -> None:
+            latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
+            bar.update(task, completed=updates, latest=latest)
+
+        run = train_use_predictor(settings, show)
+    print(f"checkpoints: {run / 'best'}, {run / 'last'}")
+    changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
+    policies = f"lru,lfru,use-predictor:{run}"
     print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
 
 

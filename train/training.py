@@ -36,6 +36,8 @@ from .state import restore
 
 ELSEWHERE = ("output", "resume", "steps", "threads", "device")
 """Settings that a resumed run may change."""
+EPISODES_PER_LOG = 1_000
+"""Off-policy algorithms write to TensorBoard so often; PPO does after every rollout."""
 
 
 def train(settings: TrainSettings, progress: Progress | None = None) -> Path:
@@ -88,7 +90,9 @@ def _train(settings: TrainSettings, scenario: Scenario, progress: Progress | Non
         _prepare(learner, settings, scenario, progress)
     learner.set_logger(configure(str(settings.output), ["tensorboard"]))
     if learner.num_timesteps < settings.steps or not settings.steps:
-        learner.learn(settings.steps - learner.num_timesteps, callback=recorder, reset_num_timesteps=False)
+        remaining = settings.steps - learner.num_timesteps
+        often = 1 if settings.algorithm == "ppo" else EPISODES_PER_LOG
+        learner.learn(remaining, callback=recorder, log_interval=often, reset_num_timesteps=False)
     return settings.output
 
 

@@ -120,7 +120,7 @@ class Graphs:
         )
 
     def select(self, chosen: Tensor, candidates: Tensor) -> Graphs:
-        """Returns the graphs of some situations, whose candidates are given as well, int64 each."""
+        """Returns the graphs of some situations, each at most once, whose candidates are given as well, int64 each."""
         kept, edges = segment_rows(self.num_nodes, chosen), segment_rows(self.num_edges, chosen)
         row = kept.new_full((len(self.nodes) + 1,), ABSENT)
         row[kept] = torch.arange(len(kept), device=kept.device)
@@ -210,7 +210,7 @@ class CandidateBatch:
         )
 
     def select(self, chosen: Tensor) -> CandidateBatch:
-        """Returns some situations, int64 (any number,), in the order given."""
+        """Returns some situations, int64 (any number,), each at most once, in the order given."""
         rows = segment_rows(self.num_candidates, chosen)
         return CandidateBatch(
             self.context.index_select(0, chosen),

@@ -213,7 +213,7 @@ def _regress(
     optimizer = torch.optim.Adam(actor.parameters(), lr=actor.optimizer.param_groups[0]["lr"])
     for _ in range(passes):
         squared = 0.0
-        for rows in torch.randperm(len(targets)).split(batch_size):
+        for rows in torch.randperm(len(targets)).split(batch_size):  # type: ignore[no-untyped-call]
             chosen = {name: tensor[rows] for name, tensor in observations.items()}
             loss = nn.functional.mse_loss(actor(chosen, deterministic=True), targets[rows])
             optimizer.zero_grad()

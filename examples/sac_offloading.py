@@ -1,27 +1,42 @@
-"""Learns what share of a task to offload, how loud to send it and how fast to compute the rest, with SB3's SAC."""
+"""Learns what share of a task to offload, how loud to send it and how fast to compute the rest.
+
+The actor of SAC imitates `convex`, which takes milliseconds for a decision; SAC can go on from there by trial and error
+(`STEPS`), which does not help here.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3 import SAC
 
-from hetgym.envs import Simulator, make_sb3
+from hetgym.agents import make_policy
+from hetgym.agents.networks import NetworkSettings
+from hetgym.agents.sac_continuous import ContinuousSAC, continuous_sac, decide, imitate
+from hetgym.envs import Simulator, load_scenario
+from hetgym.envs.core.sb3 import SB3VecEnv
 from hetgym.evaluate import evaluate, summarise
 
 SCENARIO = "mec-partial"
-SETTINGS = {"num_users": 1, "num_requests": 20, "weights": (0.5, 0.5, 0.0)}
+SETTINGS: dict[str, Any] = {
+    "num_users": 1, "num_requests": 1, "block": None, "weights": (0.5, 0.5, 0.0), "continuous": True
+}  # fmt: skip
+"""A request that has all to itself, on a channel that does not change: `convex` is its optimum."""
+STEPS = 0
+"""Decisions of SAC after the imitation."""
+TRAINING = 2**32
+"""Seeds from here are for training; `evaluate` takes lower ones."""
 
 
 class Learned:
-    """A model of stable-baselines3 as a policy of hetgym."""
+    """An actor as a policy."""
 
-    name = "sac"
+    name = "imitated" if STEPS == 0 else "sac"
     clairvoyant = False
 
-    def __init__(self, model: SAC) -> None:
+    def __init__(self, model: ContinuousSAC) -> None:
         """Takes a model that has learned."""
         self.model = model
 
@@ -30,22 +45,24 @@ class Learned:
 
     def act(self, observation: dict[str, NDArray[Any]], simulator: Simulator) -> NDArray[Any]:
         """Returns share, power and speed for each episode, (B, 3)."""
-        return self.model.predict(observation, deterministic=True)[0]
+        return decide(self.model.actor, observation)
 
 
-def train(steps: int) -> SAC:
-    """Returns a model that has learned from so many decisions in eight environments."""
-    env = make_sb3("hetgym/OffloadContinuous-v0", num_envs=8, seed=10_000, scenario=SCENARIO, **SETTINGS)
-    model = SAC(
-        "MultiInputPolicy", env, learning_rate=1e-3, gamma=0.9, batch_size=64, gradient_steps=4, learning_starts=500,
-        policy_kwargs={"net_arch": [64, 64]}, seed=0,
-    )  # fmt: skip
-    return model.learn(steps)
+def train(steps: int) -> ContinuousSAC:
+    """Returns a model that has imitated, and has then learned from so many decisions in eight environments."""
+    scenario = load_scenario(SCENARIO, **SETTINGS)
+    env = SB3VecEnv(scenario.simulator(8, None))
+    env.seed(TRAINING)
+    model = continuous_sac(env, NetworkSettings(64), learning_rate=1e-3, gamma=0.0, learning_starts=0, seed=0)
+    classroom = scenario.simulator(1_000, None)
+    classroom.reset(TRAINING + 2**16 + np.arange(1_000))
+    imitate(model, make_policy("convex"), classroom, rounds=3, passes=40)
+    return model.learn(steps) if steps else model
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    policies = ["all-edge", "all-local", "partial-split", Learned(train(4_000))]
-    table = evaluate(SCENARIO, policies, episodes=100, continuous=True, **SETTINGS)
-    print(summarise(table, "cost", "all-edge").to_string(index=False))
+    policies = ["all-edge", "all-local", "partial-split", "convex", Learned(train(STEPS))]
+    table = evaluate(SCENARIO, policies, episodes=100, **SETTINGS)
+    print(summarise(table, "cost", "convex").to_string(index=False))
     print("Costs are those of a task, delay and energy weighed alike: less is better.")

@@ -19,10 +19,10 @@ def printed_rows(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, dic
     return {row[0]: dict(zip(rows[header][1:], map(float, row[1:]), strict=True)) for row in table}
 
 
-def test_sac_beats_what_sends_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_imitation_comes_near_the_optimum(capsys: pytest.CaptureFixture[str]) -> None:
     rows = printed_rows("sac_offloading.py", capsys)
-    assert list(rows) == ["all-edge", "all-local", "partial-split", "sac"]
-    assert rows["sac"]["ratio"] < 0.9
+    assert list(rows) == ["all-edge", "all-local", "partial-split", "convex", "imitated"]
+    assert 1 < rows["imitated"]["ratio"] < 1.03
 
 
 def test_morl_follows_the_weights(

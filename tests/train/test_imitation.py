@@ -25,6 +25,11 @@ SHORT = ImitationSettings(rounds=2, episodes=64, num_envs=32, epochs=8, batch_si
 PLAN = load_scenario("random", num_tasks=10)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 def network_for(scenario: Scenario, rounds: int = 0) -> CandidateScorer:
     torch.manual_seed(0)
     return CandidateScorer(scenario.simulator(1).schema, NetworkSettings(16, rounds))
@@ -136,4 +141,4 @@ def test_settings_are_checked(changes: dict[str, float], message: str) -> None:
 def test_continuous_faces_are_refused() -> None:
     expert = make_policy("all-local", "offloading")
     with pytest.raises(HetgymError, match="its face is continuous"):
-        imitate(network_for(PLAN), load_scenario("mec-partial"), expert, SHORT, SEED)
+        imitate(network_for(PLAN), load_scenario("mec-partial", continuous=True), expert, SHORT, SEED)

@@ -38,7 +38,8 @@ class ImitationSettings:
     loss: str = "cross-entropy"
     """One of `hetgym.agents.imitation.LOSSES`."""
     value: float = 0.5
-    """Weight of the squared error of the values; 0 leaves values as they are."""
+    """Weight of the squared error of the values, as a share of the returns' mean square, so that returns of any size
+    leave the network free to learn the decisions; 0 leaves values out."""
     gamma: float = 1.0
     """Discount of the returns that values are trained on."""
 
@@ -158,6 +159,7 @@ def _epoch(
     """Passes over all demonstrations once; returns the mean loss, and how often the network agreed."""
     network.train()
     total, agreed = 0.0, 0
+    weight = settings.value / max(shown.returns.square().mean().item(), 1e-8)
     order = torch.randperm(len(shown), generator=generator).to(shown.actions.device)
     for chosen in torch.split(order, settings.batch_size):
         situations = shown.situations.select(chosen)
@@ -167,7 +169,7 @@ def _epoch(
         total += loss.item() * len(chosen)
         agreed += int((CandidateCategorical(scores, situations).mode() == right).sum())
         if settings.value:
-            loss = loss + settings.value * torch.nn.functional.mse_loss(values, shown.returns[chosen])
+            loss = loss + weight * torch.nn.functional.mse_loss(values, shown.returns[chosen])
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

@@ -7,7 +7,7 @@ than the load that it saves. Here it is in torch, for training.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ ALGORITHM: Literal["use-predictor"] = "use-predictor"
 class UseNetwork(nn.Module):
     """The recurrent network over steps and layers; its parameters are `FilterWeights` but for a constant in scores."""
 
+    parent: Tensor
+    child: Tensor
+
     def __init__(self, parent: Tensor, child: Tensor, width: int, hidden: int, usual: float) -> None:
         """Makes the network.
 
@@ -44,7 +47,10 @@ class UseNetwork(nn.Module):
         inputs = len(OBSERVED) + 3 * width
         self.register_buffer("parent", parent)
         self.register_buffer("child", child)
-        self.cell = nn.Parameter(torch.randn(inputs, 2 * width) * 0.3 / inputs**0.5)
+        cell = torch.randn(inputs, 2 * width) * 0.3 / inputs**0.5
+        # States are of the uses that were seen.
+        cell[: OBSERVED.index("excess") + 1, width:] += torch.rand(width)
+        self.cell = nn.Parameter(cell)
         # Some numbers forget at once, others hardly ever.
         forgetting = torch.cat([torch.linspace(-0.45, 0.3, width), torch.zeros(width)])
         self.cell_bias = nn.Parameter(forgetting.repeat(self.num_layers, 1))
@@ -116,13 +122,12 @@ class UseNetwork(nn.Module):
 
 def filter_weights(tensors: dict[str, Tensor]) -> FilterWeights:
     """Returns what the compiled network reads, of a network's tensors."""
-    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items() if name in FilterWeights._fields}
-    return FilterWeights(
-        **{
-            name: np.array(array, np.int32 if name in ("parent", "child") else np.float32, order="C")
-            for name, array in arrays.items()
-        }
-    )
+
+    def array(name: str, dtype: Any) -> NDArray[Any]:
+        return np.array(tensors[name].detach().cpu().numpy(), dtype, order="C")
+
+    numbers = {name: array(name, np.float32) for name in FilterWeights._fields if name not in ("parent", "child")}
+    return FilterWeights(**numbers, parent=array("parent", np.int32), child=array("child", np.int32))
 
 
 def find_relatives(share: Tensor) -> tuple[Tensor, Tensor]:

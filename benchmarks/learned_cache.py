@@ -7,7 +7,7 @@ all play the episodes of the seeds from 0 on. Where it is recorded, each RUN pla
 read (its fold), and what is shown is of the folds together.
 
 `us` is CPU time of a replay for each decision, the simulation's included. `charged` is tokens/s where every decision
-takes so long in simulated time (the scenario's `decision_time`). `share` is (hit rate - that of the best causal rule) /
+takes so long in simulated time (the scenario's `decision_time`; not of oracles). `share` is (hit rate - that of the best causal rule) /
 (that of `latent`, or `belady` where routing is recorded, - that of the best causal rule). Brackets are 95% intervals by
 a bootstrap of the episodes, the same for all policies.
 """
@@ -85,11 +85,11 @@ def play(
         count = min(BATCH, episodes - begin)
         batch = first + begin, count, instances and instances[begin : begin + count]
         table, _ = replay(scenario, policies, *batch)
-        charged = [
-            replay(scenario.model_copy(update={"decision_time": took}), [policy], *batch)[0]["tokens_per_second"]
-            for policy, took in zip(policies, seconds, strict=True)
-        ]
-        table["charged"] = pd.concat(charged).to_numpy()
+        table["charged"] = np.nan
+        for policy, took in zip(policies, seconds, strict=True):
+            if not policy.clairvoyant:
+                charged, _ = replay(scenario.model_copy(update={"decision_time": took}), [policy], *batch)
+                table.loc[table["policy"] == policy.name, "charged"] = charged["tokens_per_second"].to_numpy()
         table["decision_seconds"] = np.repeat(seconds, count)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

@@ -170,7 +170,7 @@ def train_use_predictor(
             network(observed[chosen]), wanted[chosen], counts[chosen].expand_as(wanted[chosen])
         )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
         optimizer.step()
         schedule.step()
@@ -196,8 +196,7 @@ def _examples(instances: list[Instance], settings: UsePredictionSettings) -> tup
     observed, wanted = [], []
     for instance in instances:
         steps = instance.batches // instance.items.num_layers
-        prompts = torch.from_numpy(observations(instance)).split(np.diff(steps).tolist())
-        for prompt in prompts:
+        for prompt in map(torch.from_numpy, np.split(observations(instance), steps[1:-1])):
             # What follows the last step is not known.
             uses = discounted_uses(prompt[..., OBSERVED.index("share")], settings.discount)[:-1]
             observed.append(prompt[:-1][: settings.window])

@@ -7,9 +7,9 @@ all play the episodes of the seeds from 0 on. Where it is recorded, each RUN pla
 read (its fold), and what is shown is of the folds together.
 
 `us` is CPU time of a replay for each decision, the simulation's included. `charged` is tokens/s where every decision
-takes so long in simulated time (the scenario's `decision_time`; not of oracles). `share` is (hit rate - that of the best causal rule) /
-(that of `latent`, or `belady` where routing is recorded, - that of the best causal rule). Brackets are 95% intervals by
-a bootstrap of the episodes, the same for all policies.
+takes so long in simulated time (the scenario's `decision_time`; not of oracles). `share` is (hit rate - that of the
+best causal rule) / (that of `latent`, or `belady` where routing is recorded, - that of the best causal rule). Brackets
+are 95% intervals by a bootstrap of the episodes, the same for all policies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pandas as pd
 from hetgym.agents.checkpoint import find_checkpoint, load_card
 from hetgym.agents.heuristics.caching.names import VICTIMS
 from hetgym.agents.heuristics.caching.policy import KNOWN, CachePolicy
-from hetgym.agents.use_predictor import UsePredictor
+from hetgym.agents.use_predictor import load_use_predictor
 from hetgym.envs import load_scenario
 from hetgym.envs.expert_cache.scenario import ExpertCacheScenario
 from hetgym.evaluate import gap_closed, summarise
@@ -99,11 +99,11 @@ def table_of(scenario: ExpertCacheScenario, runs: Sequence[Path], episodes: int)
     rules = [rule(name) for name in CAUSAL]
     if scenario.varies:
         oracles = [rule("latent"), rule("belady"), rule("belady-bypass")]
-        return play(scenario, [*rules, *map(UsePredictor, runs), *oracles], episodes)
+        return play(scenario, [*rules, *map(load_use_predictor, runs), *oracles], episodes)
     oracles, tables, first = [rule("belady"), rule("belady-bypass")], [], 0
     for run in runs:
         instances = parts(scenario, {load_card(find_checkpoint(run)).settings["fold"]})
-        learned = UsePredictor(run)
+        learned = load_use_predictor(run)
         learned.name = "use-predictor"
         tables.append(play(scenario, [*rules, learned, *oracles], len(instances), instances, first))
         first += len(instances)

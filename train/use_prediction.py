@@ -228,7 +228,7 @@ class _Recorder:
     def _record(self, update: int) -> None:
         count = self._simulator.num_envs
         self._simulator.reset(range(HELD_OUT_SEED, HELD_OUT_SEED + count), self._held_out)
-        UsePredictor.of(self._network).replay(self._simulator)
+        UsePredictor(ALGORITHM, self._network.compiled()).replay(self._simulator)
         metrics = self._simulator.metrics(np.arange(count))
         self.latest = {
             "return": -float((metrics["stall"] / self._simulator.state.status["unit"]).mean()),
@@ -254,7 +254,7 @@ class _Recorder:
             steps=update,
             command=shlex.join(sys.argv),
             versions=package_versions(),
-            network=NetworkSettings(hidden=settings.width, rounds=0),
+            network=NetworkSettings(hidden=settings.width, rounds=0, outputs=settings.hidden),
             features={"observed": list(OBSERVED)},
             results=self.latest,
             settings={**asdict(settings), "output": str(settings.output)},

@@ -213,6 +213,6 @@ def _network(folder: Path, card: Card) -> UseNetwork:
         raise HetgymError(f"{path}: does not fit the network of its card: {' '.join(str(error).split())}") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise HetgymError(f"{path}: holds numbers that are not finite")
-    if not all(bool(((0 <= relative) & (relative < network.num_experts)).all()) for relative in relatives):
+    if not all(bool(((relative >= 0) & (relative < network.num_experts)).all()) for relative in relatives):
         raise HetgymError(f"{path}: parent and child: must name experts, 0 to {network.num_experts - 1}")
     return network

@@ -7,7 +7,7 @@ than the load that it saves. Here it is in torch, for training.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ ALGORITHM: Literal["use-predictor"] = "use-predictor"
 class UseNetwork(nn.Module):
     """The recurrent network over steps and layers; its parameters are `FilterWeights` but for a constant in scores."""
 
+    parent: Tensor
+    child: Tensor
+
     def __init__(self, parent: Tensor, child: Tensor, width: int, hidden: int, usual: float) -> None:
         """Makes the network.
 
@@ -44,7 +47,10 @@ class UseNetwork(nn.Module):
         inputs = len(OBSERVED) + 3 * width
         self.register_buffer("parent", parent)
         self.register_buffer("child", child)
-        self.cell = nn.Parameter(torch.randn(inputs, 2 * width) * 0.3 / inputs**0.5)
+        cell = torch.randn(inputs, 2 * width) * 0.3 / inputs**0.5
+        # States are of the uses that were seen.
+        cell[: OBSERVED.index("excess") + 1, width:] += torch.rand(width)
+        self.cell = nn.Parameter(cell)
         # Some numbers forget at once, others hardly ever.
         forgetting = torch.cat([torch.linspace(-0.45, 0.3, width), torch.zeros(width)])
         self.cell_bias = nn.Parameter(forgetting.repeat(self.num_layers, 1))
@@ -77,7 +83,7 @@ class UseNetwork(nn.Module):
         # A last row of zeros stands for a layer that is not there.
         state = [observed.new_zeros(batch, len(group) * experts + 1, self.width) for group in groups]
         found: list[list[Tensor]] = [[], []]
-        for diagonal in range(layers - 1 + 2 * (steps - 1) + 1):
+        for diagonal in range(layers + 2 * steps - 2):
             parity = diagonal % 2
             group, own, others = groups[parity], state[parity], state[1 - parity]
             step = (diagonal - group) // 2
@@ -111,18 +117,13 @@ class UseNetwork(nn.Module):
 
     def compiled(self) -> FilterWeights:
         """Returns what the compiled network reads."""
-        return filter_weights(self.state_dict())
+        tensors = self.state_dict()
 
+        def array(name: str, dtype: Any) -> NDArray[Any]:
+            return np.array(tensors[name].cpu().numpy(), dtype, order="C")
 
-def filter_weights(tensors: dict[str, Tensor]) -> FilterWeights:
-    """Returns what the compiled network reads, of a network's tensors."""
-    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items() if name in FilterWeights._fields}
-    return FilterWeights(
-        **{
-            name: np.array(array, np.int32 if name in ("parent", "child") else np.float32, order="C")
-            for name, array in arrays.items()
-        }
-    )
+        numbers = {name: array(name, np.float32) for name in FilterWeights._fields if name not in ("parent", "child")}
+        return FilterWeights(**numbers, parent=array("parent", np.int32), child=array("child", np.int32))
 
 
 def find_relatives(share: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,37 +149,20 @@ def find_relatives(share: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class UsePredictor(CachePolicy):
-    """Evicts the expert that a trained network holds least likely to be used soon; it may load past the pool.
+    """Evicts the expert that a trained network holds least likely to be used soon; it may load past the pool."""
 
-    Attributes:
-        name: ``use-predictor:`` and the path.
-    """
-
-    def __init__(self, path: Path, prefetch: str = "none", miss: str = "load") -> None:
-        """Loads the network.
+    def __init__(self, name: str, weights: FilterWeights, prefetch: str = "none", miss: str = "load") -> None:
+        """Takes a network.
 
         Args:
-            path: A checkpoint, or the folder of a training run, whose best checkpoint is taken.
+            name: What the policy is called.
+            weights: The network.
             prefetch: As for `CachePolicy`.
             miss: As for `CachePolicy`.
-
-        Raises:
-            HetgymError: If there is no checkpoint, or it is not one of such a network.
         """
-        folder = find_checkpoint(path)
-        self._use(f"{ALGORITHM}:{path}", _load(folder), prefetch, miss)
-
-    @classmethod
-    def of(cls, network: UseNetwork) -> UsePredictor:
-        """Returns the policy of a network in training."""
-        policy = cls.__new__(cls)
-        policy._use(ALGORITHM, network.compiled(), "none", "load")
-        return policy
-
-    def _use(self, name: str, weights: FilterWeights, prefetch: str, miss: str) -> None:
-        super().__init__(name, "recency", prefetch, miss)
+        super().__init__(name, prefetch=prefetch, miss=miss)
         self._codes[0] = LEARNED
-        self._weights = weights
+        self._weights: FilterWeights = weights
 
     def reset(self, simulator: Simulator) -> None:
         """Forgets earlier episodes.
@@ -186,7 +170,6 @@ class UsePredictor(CachePolicy):
         Raises:
             HetgymError: If the simulator is of another family, or the network is for another model.
         """
-        assert self._weights is not None
         items = getattr(simulator, "items", None)
         shape = self._weights.parent.shape
         if items is not None and (items.num_layers, items.num_experts) != shape:
@@ -197,14 +180,39 @@ class UsePredictor(CachePolicy):
         super().reset(simulator)
 
 
-def _load(folder: Path) -> FilterWeights:
-    card: Card = load_card(folder)
+def load_use_predictor(path: Path, prefetch: str = "none", miss: str = "load") -> UsePredictor:
+    """Returns the policy of a trained network, called ``use-predictor:`` and the path.
+
+    Args:
+        path: A checkpoint, or the folder of a training run, whose best checkpoint is taken.
+        prefetch: As for `CachePolicy`.
+        miss: As for `CachePolicy`.
+
+    Raises:
+        HetgymError: If there is no checkpoint, or it is not one of such a network.
+    """
+    folder = find_checkpoint(path)
+    card = load_card(folder)
     if card.algorithm != ALGORITHM:
         raise HetgymError(f"{folder / CARD}: algorithm: must be {ALGORITHM} (given: {card.algorithm})")
-    tensors = load_tensors(folder / POLICY)
-    missing = [name for name in FilterWeights._fields if name not in tensors]
-    if missing or card.features.get("observed") != list(OBSERVED):
-        raise HetgymError(f"{folder / POLICY}: does not fit this version of hetgym; train anew")
+    return UsePredictor(f"{ALGORITHM}:{path}", _network(folder, card).compiled(), prefetch, miss)
+
+
+def _network(folder: Path, card: Card) -> UseNetwork:
+    tensors, path = load_tensors(folder / POLICY), folder / POLICY
+    relatives = [tensors.get(name, torch.zeros(0)) for name in ("parent", "child")]
+    if card.features.get("observed") != list(OBSERVED) or any(relative.ndim != 2 for relative in relatives):
+        raise HetgymError(
+            f"{path}: not the network of this version of hetgym; train anew, or use the version that trained it "
+            f"({card.versions.get('hetgym')})"
+        )
+    network = UseNetwork(relatives[0], relatives[1], card.network.hidden, card.network.outputs, 0.5)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise HetgymError(f"{path}: does not fit the network of its card: {' '.join(str(error).split())}") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise HetgymError(f"{folder / POLICY}: holds numbers that are not finite")
-    return filter_weights(tensors)
+        raise HetgymError(f"{path}: holds numbers that are not finite")
+    if not all(bool(((relative >= 0) & (relative < network.num_experts)).all()) for relative in relatives):
+        raise HetgymError(f"{path}: parent and child: must name experts, 0 to {network.num_experts - 1}")
+    return network

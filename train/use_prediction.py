@@ -171,7 +171,7 @@ def train_use_predictor(
             network(observed[chosen]), wanted[chosen], counts[chosen].expand_as(wanted[chosen])
         )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
         optimizer.step()
         schedule.step()
@@ -197,8 +197,7 @@ def _examples(instances: list[Instance], settings: UsePredictionSettings) -> tup
     observed, wanted = [], []
     for instance in instances:
         steps = instance.batches // instance.items.num_layers
-        prompts = torch.from_numpy(observations(instance)).split(np.diff(steps).tolist())
-        for prompt in prompts:
+        for prompt in map(torch.from_numpy, np.split(observations(instance), steps[1:-1])):
             # What follows the last step is not known.
             uses = discounted_uses(prompt[..., OBSERVED.index("share")], settings.discount)[:-1]
             observed.append(prompt[:-1][: settings.window])
@@ -230,7 +229,7 @@ class _Recorder:
     def _record(self, update: int) -> None:
         count = self._simulator.num_envs
         self._simulator.reset(range(HELD_OUT_SEED, HELD_OUT_SEED + count), self._held_out)
-        UsePredictor.of(self._network).replay(self._simulator)
+        UsePredictor(ALGORITHM, self._network.compiled()).replay(self._simulator)
         metrics = self._simulator.metrics(np.arange(count))
         self.latest = {
             "return": -float((metrics["stall"] / self._simulator.state.status["unit"]).mean()),
@@ -256,7 +255,7 @@ class _Recorder:
             steps=update,
             command=shlex.join(sys.argv),
             versions=package_versions(),
-            network=NetworkSettings(hidden=settings.width, rounds=0),
+            network=NetworkSettings(hidden=settings.width, rounds=0, outputs=settings.hidden),
             features={"observed": list(OBSERVED)},
             results=self.latest,
             settings={**asdict(settings), "output": str(settings.output)},

@@ -8,7 +8,7 @@ import torch
 
 from hetgym import HetgymError
 from hetgym.agents.heuristics.caching.use_filter import OBSERVED, UseFilter, observations
-from hetgym.agents.use_predictor import UseNetwork, UsePredictor, find_relatives
+from hetgym.agents.use_predictor import UseNetwork, UsePredictor, find_relatives, load_use_predictor
 from hetgym.envs import load_scenario
 from hetgym.envs.expert_cache.state import RESIDENT
 from hetgym.workloads.routing import generate_trace, routing_law
@@ -68,7 +68,7 @@ def test_compiled_network_scores_and_decides_as_torch(setting, monkeypatch):
     made, kept = network(), []
     make = UseFilter.of
     monkeypatch.setattr(UseFilter, "of", lambda *arguments: kept.append(make(*arguments)) or kept[-1])
-    policy = UsePredictor.of(made)
+    policy = UsePredictor("network", made.compiled())
     policy.reset(simulator)
     wanted = scores_in_torch(made, simulator.instance(0))
     layers, experts = wanted.shape[1:]
@@ -149,13 +149,13 @@ def test_another_model_is_refused():
     simulator = load_scenario("tiny-moe").simulator(1)
     simulator.reset([0])
     with pytest.raises(HetgymError, match="trained on 26 layers of 64 experts; the scenario has 6 of 32"):
-        UsePredictor.of(network()).reset(simulator)
+        UsePredictor("network", network().compiled()).reset(simulator)
     graphs = load_scenario("random").simulator(1)
     graphs.reset([0])
     with pytest.raises(HetgymError, match="expert-cache"):
-        UsePredictor.of(network()).reset(graphs)
+        UsePredictor("network", network().compiled()).reset(graphs)
 
 
 def test_no_checkpoint_is_an_error(tmp_path: Path):
     with pytest.raises(HetgymError, match="no checkpoint here"):
-        UsePredictor(tmp_path)
+        load_use_predictor(tmp_path)

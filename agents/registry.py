@@ -176,7 +176,7 @@ def _learned(name: str, **settings: Any) -> Policy:
     from .learned import LearnedPolicy
     from .pretrained import find_pretrained
     from .sac_continuous import LearnedContinuousPolicy
-    from .use_predictor import UsePredictor
+    from .use_predictor import load_use_predictor
 
     prefix, _, rest = name.partition(":")
     folder = find_pretrained(rest) if prefix == "pretrained" else find_checkpoint(Path(rest))
@@ -184,7 +184,7 @@ def _learned(name: str, **settings: Any) -> Policy:
     if prefix not in ("pretrained", card.algorithm):
         raise HetgymError(f"policy {name!r}: was trained with {card.algorithm}: name it {card.algorithm}:{rest}")
     if card.algorithm == "use-predictor":
-        return UsePredictor(folder, **settings)
+        return load_use_predictor(name, folder, **settings)
     if card.scenario.get("continuous"):
         return LearnedContinuousPolicy(name, folder, **settings)
     return LearnedPolicy(name, folder, **settings)

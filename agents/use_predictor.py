@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..envs import Simulator
 from ..errors import HetgymError
-from .checkpoint import CARD, POLICY, Card, find_checkpoint, load_card, load_tensors
+from .checkpoint import CARD, POLICY, Card, load_card, load_tensors
 from .heuristics.caching.evictors import LEARNED
 from .heuristics.caching.policy import CachePolicy
 from .heuristics.caching.use_filter import OBSERVED, FilterWeights
@@ -180,22 +180,22 @@ class UsePredictor(CachePolicy):
         super().reset(simulator)
 
 
-def load_use_predictor(path: Path, prefetch: str = "none", miss: str = "load") -> UsePredictor:
-    """Returns the policy of a trained network, called ``use-predictor:`` and the path.
+def load_use_predictor(name: str, folder: Path, prefetch: str = "none", miss: str = "load") -> UsePredictor:
+    """Returns the policy of a trained network.
 
     Args:
-        path: A checkpoint, or the folder of a training run, whose best checkpoint is taken.
+        name: What the policy is called.
+        folder: The checkpoint.
         prefetch: As for `CachePolicy`.
         miss: As for `CachePolicy`.
 
     Raises:
-        HetgymError: If there is no checkpoint, or it is not one of such a network.
+        HetgymError: If it is not the checkpoint of such a network.
     """
-    folder = find_checkpoint(path)
     card = load_card(folder)
     if card.algorithm != ALGORITHM:
         raise HetgymError(f"{folder / CARD}: algorithm: must be {ALGORITHM} (given: {card.algorithm})")
-    return UsePredictor(f"{ALGORITHM}:{path}", _network(folder, card).compiled(), prefetch, miss)
+    return UsePredictor(name, _network(folder, card).compiled(), prefetch, miss)
 
 
 def _network(folder: Path, card: Card) -> UseNetwork:

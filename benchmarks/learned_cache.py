@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hetgym.agents import make_policy
 from hetgym.agents.checkpoint import find_checkpoint, load_card
 from hetgym.agents.heuristics.caching.names import VICTIMS
 from hetgym.agents.heuristics.caching.policy import KNOWN, CachePolicy
-from hetgym.agents.use_predictor import UsePredictor, load_use_predictor
+from hetgym.agents.use_predictor import UsePredictor
 from hetgym.envs import load_scenario
 from hetgym.envs.expert_cache.scenario import ExpertCacheScenario
 from hetgym.evaluate import gap_closed, summarise
@@ -69,7 +70,7 @@ def play(
 def charged(
     scenario: ExpertCacheScenario, policies: Sequence[CachePolicy], table: pd.DataFrame, instances: Any = None
 ) -> pd.Series:
-    """Returns tokens/s where decisions take their time; of drawn episodes for the best causal rule and networks alone."""
+    """Returns tokens/s where decisions take their time; of drawn episodes for the best causal rule and networks."""
     result = pd.Series(np.nan, table.index)
     best = table.groupby("policy")["hit_rate"].mean()[CAUSAL].idxmax()
     for policy in policies:
@@ -84,13 +85,19 @@ def charged(
 def table_of(scenario: ExpertCacheScenario, runs: Sequence[Path], episodes: int) -> pd.DataFrame:
     rules = [rule(name) for name in CAUSAL]
     if scenario.varies:
-        policies = [*rules, *map(load_use_predictor, runs), rule("latent"), rule("belady"), rule("belady-bypass")]
+        policies = [
+            *rules,
+            *(make_policy(f"use-predictor:{run}") for run in runs),
+            rule("latent"),
+            rule("belady"),
+            rule("belady-bypass"),
+        ]
         table = play(scenario, policies, episodes)
         return table.assign(charged=charged(scenario, policies, table))
     tables, first = [], 0
     for run in runs:
         instances = parts(scenario, {load_card(find_checkpoint(run)).settings["fold"]})
-        learned = load_use_predictor(run)
+        learned = make_policy(f"use-predictor:{run}")
         learned.name = "use-predictor"
         policies = [*rules, learned, rule("belady"), rule("belady-bypass")]
         table = play(scenario, policies, len(instances), instances, first)

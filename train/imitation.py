@@ -40,8 +40,6 @@ class ImitationSettings:
     value: float = 0.5
     """Weight of the squared error of the values, as a share of the returns' mean square, so that returns of any size
     leave the network free to learn the decisions; 0 leaves values out."""
-    gamma: float = 1.0
-    """Discount of the returns that values are trained on."""
 
     def check(self) -> None:
         """Checks the numbers.
@@ -56,9 +54,8 @@ class ImitationSettings:
                 raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")
         if not 0 <= self.beta <= 1:
             raise HetgymError(f"beta: must be from 0 to 1 (given: {self.beta})")
-        for name in ("learning_rate", "gamma"):
-            if not 0 < getattr(self, name) <= 1:
-                raise HetgymError(f"{name}: must be above 0 and at most 1 (given: {getattr(self, name)})")
+        if not 0 < self.learning_rate <= 1:
+            raise HetgymError(f"learning_rate: must be above 0 and at most 1 (given: {self.learning_rate})")
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, list(LOSSES))
 
@@ -94,6 +91,7 @@ def imitate(
     settings: ImitationSettings,
     seed: int,
     reward: str | None = None,
+    gamma: float = 1.0,
     progress: Callable[[int], None] | None = None,
     after_round: Callable[[Round], None] | None = None,
 ) -> None:
@@ -110,6 +108,7 @@ def imitate(
         settings: How.
         seed: Of the first environment, and of all chance; environment i has seed + i.
         reward: One of the family's rewards, for the returns.
+        gamma: Discount of the returns that values are trained on.
         progress: Called with the number of episodes that have just ended.
         after_round: Called after each round; it may look at the network.
 
@@ -129,7 +128,7 @@ def imitate(
         share = settings.beta**number if getattr(expert, "reactive", True) else 1.0
         for _ in range(0, settings.episodes, simulator.num_envs):
             _begin(simulator, None if parts else seed)
-            parts.append(demonstrate(network, simulator, expert, share, settings.gamma, chance))
+            parts.append(demonstrate(network, simulator, expert, share, gamma, chance))
             if progress:
                 progress(simulator.num_envs)
         parts = [Demonstrations.concatenate(parts)]

@@ -113,9 +113,10 @@ def _prepare(learner: Learner, settings: TrainSettings, scenario: Scenario, prog
         cast("CandidateScorer", learner.network),
         scenario,
         expert,
-        replace(chosen, gamma=settings.gamma),
+        chosen,
         TRAINING_SEED + settings.seed * 2**16,
         settings.reward,
+        settings.gamma,
         after_round=lambda ended: progress(0, {"agreement": ended.agreement}) if progress else None,
     )
 

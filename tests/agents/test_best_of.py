@@ -3,8 +3,8 @@ import pytest
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
-from hetgym.agents.heuristics import best_of
 from hetgym.agents.heuristics.replay import Planner
+from hetgym.agents.search import playing
 from hetgym.envs import load_scenario
 from hetgym.envs.task_graph import checker
 from hetgym.envs.task_graph.instance import Instance
@@ -67,7 +67,7 @@ def test_plan_is_played(scenario: str, name: str) -> None:
 
 @pytest.mark.parametrize("side_by_side", [1, 6, 100])
 def test_instances_do_not_matter_to_one_another(side_by_side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_of, "SIDE_BY_SIDE", side_by_side)
+    monkeypatch.setattr(playing, "SIDE_BY_SIDE", side_by_side)
     simulator, policy = load_scenario("random").simulator(4), planner("best-of-3:random")
     simulator.reset(range(4))
     assert isinstance(simulator, TaskGraphSimulator)

@@ -56,7 +56,7 @@ def test_it_does_what_its_card_says(name: str) -> None:
 
 
 def test_a_scenario_without_one_is_told_what_there_is() -> None:
-    with pytest.raises(HetgymError, match="no checkpoint for scenario 'fft' comes with hetgym.*pretrained:random"):
+    with pytest.raises(HetgymError, match=r"no checkpoint for scenario 'fft' comes with hetgym.*pretrained:random"):
         evaluate("fft", ["pretrained"], episodes=1)
     with pytest.raises(HetgymError, match="unknown pretrained checkpoint 'nowhere'"):
         make_policy("pretrained:nowhere")

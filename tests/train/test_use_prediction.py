@@ -10,9 +10,9 @@ import torch
 from safetensors.numpy import load_file
 
 from hetgym import HetgymError
+from hetgym.agents import make_policy
 from hetgym.agents.checkpoint import POLICY, load_card, load_tensors, save_checkpoint
 from hetgym.agents.heuristics.caching.policy import CachePolicy
-from hetgym.agents.use_predictor import load_use_predictor
 from hetgym.envs import load_scenario
 from hetgym.evaluate import evaluate
 from hetgym.train.use_prediction import (
@@ -35,7 +35,7 @@ def test_trained_network_is_better_than_heuristics_on_requests_it_never_read(run
     unread = parts(scenario, {0})
     simulator = scenario.simulator(len(unread))
     hits = {}
-    for policy in (load_use_predictor(run), CachePolicy("lru", "recency"), CachePolicy("lfu", "frequency")):
+    for policy in (make_policy(f"use-predictor:{run}"), CachePolicy("lru", "recency"), CachePolicy("lfu", "frequency")):
         simulator.reset(range(len(unread)), unread)
         policy.replay(simulator)
         hits[policy.name] = simulator.metrics(np.arange(len(unread)))["hit_rate"].mean()
@@ -53,7 +53,7 @@ def test_run_has_a_curve_and_a_card(run: Path) -> None:
 
 
 def test_it_can_be_evaluated(run: Path) -> None:
-    table = evaluate("tiny-moe", [load_use_predictor(run), "belady-bypass"], episodes=2)
+    table = evaluate("tiny-moe", [make_policy(f"use-predictor:{run}"), "belady-bypass"], episodes=2)
     assert not table.loc[table["policy"] == f"use-predictor:{run}", "clairvoyant"].any()
     hits = table.groupby("policy", sort=False)["hit_rate"].mean()
     assert 0 < hits.iloc[0] < hits.iloc[1]
@@ -70,10 +70,10 @@ def test_damaged_checkpoints_are_refused(run: Path, tmp_path: Path) -> None:
     ):
         save_checkpoint(tmp_path / "damaged", card, {**tensors, **damage})
         with pytest.raises(HetgymError, match=message):
-            load_use_predictor(tmp_path / "damaged")
+            make_policy(f"use-predictor:{tmp_path / 'damaged'}")
     save_checkpoint(tmp_path / "other", card.model_copy(update={"algorithm": "ppo"}), tensors)
-    with pytest.raises(HetgymError, match="algorithm: must be use-predictor"):
-        load_use_predictor(tmp_path / "other")
+    with pytest.raises(HetgymError, match="was trained with ppo: name it ppo:"):
+        make_policy(f"use-predictor:{tmp_path / 'other'}")
 
 
 def test_same_seed_gives_the_same_bits(tmp_path: Path) -> None:

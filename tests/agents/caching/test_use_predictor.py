@@ -158,4 +158,4 @@ def test_another_model_is_refused():
 
 def test_no_checkpoint_is_an_error(tmp_path: Path):
     with pytest.raises(HetgymError, match="no checkpoint here"):
-        load_use_predictor(tmp_path)
+        load_use_predictor("network", tmp_path)

@@ -51,7 +51,37 @@ class Headline:
     settings: tuple[tuple[str, object], ...] = ()
 
 
-HEADLINES: dict[str, Headline] = {}
+HEADLINES: dict[str, Headline] = {
+    "random": Headline(
+        "train --scenario random --set pool=4096 --rounds 1 --hidden 48 --steps 2500000 --entropy 0.005 --decay "
+        "--evaluate-every 40 --held-out 400",
+        "random",
+        "makespan",
+        "heft",
+        "Schedulers that search are ahead of one greedy pass: repair-1000:heft in a thousandth of the training's time. "
+        "Trained on 20 tasks, 4 devices and CCR 1 alone.",
+        episodes=1000,
+    ),
+    "random-noisy": Headline(
+        "train --scenario random-noisy --set noise_sigma=0.5 pool=4096 --rounds 1 --hidden 48 --steps 500000 "
+        "--entropy 0.005 --decay --evaluate-every 10 --held-out 400 --batch-size 1024",
+        "random-noisy",
+        "makespan",
+        "re-heft",
+        "Trained on lognormal noise of sigma 0.5, 20 tasks and 4 devices; streams, failures and contention are new to it.",
+        episodes=1000,
+        settings=(("noise_sigma", 0.5),),
+    ),
+    "mec-gmorl": Headline(
+        "train --scenario mec-gmorl --rounds 0 --pooling value --steps 800000 --gamma 0.95 --learning-rate 3e-3 "
+        "--normalise-returns --decay --evaluate-every 40 --held-out 400 --batch-size 1024",
+        "mec-gmorl",
+        "cost",
+        "weighted-greedy",
+        "Where nearly all weight is on energy it loses to every greedy rule, and so its hypervolume is no larger.",
+        episodes=1000,
+    ),
+}
 
 
 def folder_of(name: str, seed: int) -> Path:

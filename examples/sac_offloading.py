@@ -6,63 +6,32 @@ The actor of SAC imitates `convex`, which takes milliseconds for a decision; SAC
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from hetgym.agents import make_policy
-from hetgym.agents.networks import NetworkSettings
-from hetgym.agents.sac_continuous import ContinuousSAC, continuous_sac, decide, imitate
-from hetgym.envs import Simulator, load_scenario
-from hetgym.envs.core.sb3 import SB3VecEnv
 from hetgym.evaluate import evaluate, summarise
+from hetgym.train import TrainSettings, train
+from hetgym.train.imitation import ImitationSettings
 
-SCENARIO = "mec-partial"
-SETTINGS: dict[str, Any] = {
-    "num_users": 1, "num_requests": 1, "block": None, "weights": (0.5, 0.5, 0.0), "continuous": True
-}  # fmt: skip
+SETTINGS = ("continuous=true", "num_users=1", "num_requests=1", "block=null", "weights=[0.5, 0.5, 0.0]")
 """A request that has all to itself, on a channel that does not change: `convex` is its optimum."""
 STEPS = 0
 """Decisions of SAC after the imitation."""
-TRAINING = 2**32
-"""Seeds from here are for training; `evaluate` takes lower ones."""
 
 
-class Learned:
-    """An actor as a policy."""
-
-    name = "imitated" if STEPS == 0 else "sac"
-    clairvoyant = False
-
-    def __init__(self, model: ContinuousSAC) -> None:
-        """Takes a model that has learned."""
-        self.model = model
-
-    def reset(self, simulator: Simulator) -> None:
-        """Does nothing."""
-
-    def act(self, observation: dict[str, NDArray[Any]], simulator: Simulator) -> NDArray[Any]:
-        """Returns share, power and speed for each episode, (B, 3)."""
-        return decide(self.model.actor, observation)
-
-
-def train(steps: int) -> ContinuousSAC:
-    """Returns a model that has imitated, and has then learned from so many decisions in eight environments."""
-    scenario = load_scenario(SCENARIO, **SETTINGS)
-    env = SB3VecEnv(scenario.simulator(8, None))
-    env.seed(TRAINING)
-    model = continuous_sac(env, NetworkSettings(64), learning_rate=1e-3, gamma=0.0, learning_starts=0, seed=0)
-    classroom = scenario.simulator(1_000, None)
-    classroom.reset(TRAINING + 2**16 + np.arange(1_000))
-    imitate(model, make_policy("convex"), classroom, rounds=3, passes=40)
-    return model.learn(steps) if steps else model
+def learn(output: Path, rounds: int = 3, steps: int = STEPS) -> Path:
+    """Returns the folder of an agent that has imitated, and has then learned from so many decisions."""
+    return train(
+        TrainSettings(
+            scenario="mec-partial", set=SETTINGS, output=output, algorithm="sac", steps=steps, gamma=0.9, hidden=64,
+            rollout=1, num_envs=8, imitate="convex", imitation=ImitationSettings(rounds, num_envs=1_000, epochs=40),
+        )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    policies = ["all-edge", "all-local", "partial-split", "convex", Learned(train(STEPS))]
-    table = evaluate(SCENARIO, policies, episodes=100, **SETTINGS)
+    run = learn(Path("runs/partial"))
+    settings = {"continuous": True, "num_users": 1, "num_requests": 1, "block": None, "weights": (0.5, 0.5, 0.0)}
+    policies = ["all-edge", "all-local", "partial-split", "convex", f"sac:{run}"]
+    table = evaluate("mec-partial", policies, episodes=100, **settings)
     print(summarise(table, "cost", "convex").to_string(index=False))
     print("Costs are those of a task, delay and energy weighed alike: less is better.")

@@ -100,4 +100,6 @@ print("played")
     assert "heft-paper" in run(environment / "bin" / "hetgym", "list", "scenarios", cwd=tmp_path)
     files = run(sys.executable, "-m", "zipfile", "--list", wheel)
     assert "hetgym/py.typed" in files
+    for folder in (ROOT / "agents" / "pretrained").glob("*/card.json"):
+        assert f"hetgym/agents/pretrained/{folder.parent.name}/policy.safetensors" in files
     assert "tests/" not in files

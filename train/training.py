@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from pydantic_core import to_jsonable_python
 from stable_baselines3.common.logger import configure
@@ -28,7 +29,7 @@ from ..agents.sac_continuous import imitate as imitate_continuous
 from ..envs import Scenario
 from ..errors import HetgymError
 from .algorithms import make_learner
-from .environments import TRAINING_SEED, schema_of, simulators_of, training_env
+from .environments import TRAINING_SEED, schema_of, training_env
 from .imitation import imitate
 from .recorder import Progress, Recorder
 from .settings import TrainSettings
@@ -102,9 +103,12 @@ def _prepare(learner: Learner, settings: TrainSettings, scenario: Scenario, prog
         _begin_with(learner, settings.start, settings.network)
     if not settings.imitate:
         return
+    seed = TRAINING_SEED + settings.seed * 2**16
     expert, chosen = make_policy(settings.imitate, scenario.family), settings.imitation
     if isinstance(learner, ContinuousSAC):
-        imitate_continuous(learner, expert, simulators_of(cast("VecEnv", learner.env))[0], chosen.rounds)
+        classroom = scenario.simulator(chosen.num_envs, settings.reward)
+        classroom.reset(np.arange(seed, seed + chosen.num_envs))
+        imitate_continuous(learner, expert, classroom, chosen.rounds, chosen.epochs, chosen.batch_size)
         return
     if settings.normalise_returns:
         # What values are worth is not known before learning begins.
@@ -114,7 +118,7 @@ def _prepare(learner: Learner, settings: TrainSettings, scenario: Scenario, prog
         scenario,
         expert,
         chosen,
-        TRAINING_SEED + settings.seed * 2**16,
+        seed,
         settings.reward,
         settings.gamma,
         after_round=lambda ended: progress(0, {"agreement": ended.agreement}) if progress else None,

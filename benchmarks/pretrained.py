@@ -68,9 +68,17 @@ HEADLINES: dict[str, Headline] = {
         "random-noisy",
         "makespan",
         "re-heft",
-        "Trained on lognormal noise of sigma 0.5, 20 tasks and 4 devices; streams, failures and contention are new to it.",
+        "Trained on lognormal noise of sigma 0.5, 20 tasks and 4 devices; streams, failures and contention are new.",
         episodes=1000,
         settings=(("noise_sigma", 0.5),),
+    ),
+    "v2-lite": Headline(
+        "train-cache --scenario v2-lite --updates 150 --held-out 6",
+        "v2-lite",
+        "hit_rate",
+        "lfu",
+        "It knows the experts of DeepSeek-V2-Lite alone, one request at a time, and says nothing about prefetching.",
+        episodes=200,
     ),
     "mec-gmorl": Headline(
         "train --scenario mec-gmorl --rounds 0 --pooling value --steps 800000 --gamma 0.95 --learning-rate 3e-3 "
@@ -92,8 +100,9 @@ def folder_of(name: str, seed: int) -> Path:
 def train(name: str, seed: int) -> None:
     """Trains one agent, or goes on where it was killed."""
     run = folder_of(name, seed)
-    resumed = ["--resume"] if (run / "last").exists() else []
-    main([*shlex.split(HEADLINES[name].command), "--seed", str(seed), "--output", str(run), *resumed])
+    command = HEADLINES[name].command
+    resumed = ["--resume"] if command.startswith("train ") and (run / "last").exists() else []
+    main([*shlex.split(command), "--seed", str(seed), "--output", str(run), *resumed])
 
 
 def measured(name: str) -> pd.DataFrame:

@@ -69,7 +69,7 @@ HEADLINES: dict[str, Headline] = {
         "makespan",
         "re-heft",
         "Trained on lognormal noise of sigma 0.5, 20 tasks and 4 devices; streams, failures and contention are new.",
-        episodes=1000,
+        episodes=400,
         settings=(("noise_sigma", 0.5),),
     ),
     "v2-lite": Headline(

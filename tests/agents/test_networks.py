@@ -450,21 +450,21 @@ def play_out(policy: Policy, simulator: TaskGraphSimulator) -> list[list[int]]:
 
 
 def test_sampling_policy_draws_the_same_whatever_the_batch(checkpoint: Path) -> None:
-    policy = LearnedPolicy(checkpoint, sample=True)
+    policy = LearnedPolicy("learned", checkpoint, sample=True)
     together = play_out(policy, simulator_for(4))
     assert together == play_out(policy, simulator_for(4))
     for row in range(4):
         alone = simulator_for(1)
         alone.reset([row])
         assert play_out(policy, alone) == [together[row]]
-    assert together != play_out(LearnedPolicy(checkpoint), simulator_for(4))
+    assert together != play_out(LearnedPolicy("learned", checkpoint), simulator_for(4))
 
 
 def test_sampling_policy_draws_from_the_distribution(checkpoint: Path) -> None:
     """The same instance under many seeds; what is drawn differs between seeds and between decisions."""
     simulator = simulator_for(4000)
     simulator.reset(range(4000), [GRAPHS[0]] * 4000)
-    policy = LearnedPolicy(checkpoint, sample=True)
+    policy = LearnedPolicy("learned", checkpoint, sample=True)
     policy.reset(simulator)
     probability = run(scorer(), simulator.observation)[0][0].softmax(dim=0)
     assert 0.1 < probability.max() < 0.9

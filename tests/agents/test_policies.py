@@ -77,7 +77,10 @@ def test_module_and_callable_name_a_policy() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("hefty", r"unknown policy 'hefty'.*heft, .*random, best-of-K:NAME, .*ppo:PATH, module:callable"),
+        (
+            "hefty",
+            r"unknown policy 'hefty'.*heft, .*random, best-of-K:NAME, .*ppo:PATH, pretrained:NAME, module:callable",
+        ),
         ("no_such_module:Policy", r"No module named 'no_such_module'.*module:callable"),
         ("their_policies:Missing", r"has no attribute 'Missing'"),
         (":First", r"policy ':First'"),
@@ -92,7 +95,7 @@ def test_bad_name_is_refused(name: str, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["heft", "random", "their_policies:First", "ppo:nowhere"])
+@pytest.mark.parametrize("name", ["heft", "random", "their_policies:First", "pretrained:random"])
 def test_unknown_setting_is_refused(name: str) -> None:
     with pytest.raises(HetgymError, match=f"{name}.*(speed|no arguments)"):
         make_policy(name, speed=3)

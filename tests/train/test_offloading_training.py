@@ -14,10 +14,12 @@ import torch
 from safetensors.numpy import load_file
 from stable_baselines3 import SAC
 
+from hetgym import HetgymError
 from hetgym.agents.checkpoint import load_card
 from hetgym.envs import Simulator, make_sb3
 from hetgym.evaluate import evaluate, evaluate_front
 from hetgym.train import TrainSettings, train
+from hetgym.train.settings import OffPolicySettings
 
 CONTINUOUS = "hetgym/OffloadContinuous-v0"
 ONE_USER: dict[str, Any] = {"num_users": 1, "num_requests": 20, "weights": (0.5, 0.5, 0.0)}
@@ -131,3 +133,42 @@ def test_sac_learns_from_one_environment() -> None:
     assert model.ep_info_buffer is not None
     assert {episode["l"] for episode in model.ep_info_buffer} == {20}
     assert not torch.equal(before, model.policy.state_dict()["actor.mu.weight"])
+
+
+ALONE = ("continuous=true", "num_users=1", "num_requests=1", "block=null", "weights=[0.5, 0.5, 0.0]")
+
+
+def test_continuous_face_is_learned_and_resumed_to_the_bit(tmp_path: Path) -> None:
+    settings = TrainSettings(
+        scenario="mec-partial", set=ALONE, algorithm="sac", steps=256, num_envs=8, rollout=1, batch_size=32, gamma=0.9,
+        hidden=16, held_out=8, evaluate_every=8, output=tmp_path / "whole",
+        off_policy=OffPolicySettings(learning_starts=64, gradient_steps=1, buffer_size=1_000),
+    )  # fmt: skip
+    whole = train(settings)
+
+    def interrupt(steps: int, _: dict[str, float]) -> None:
+        if steps > 190:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(settings, output=tmp_path / "parts"), interrupt)
+    resumed = train(replace(settings, output=tmp_path / "parts", resume=True))
+    assert (whole / "curve.csv").read_text() == (resumed / "curve.csv").read_text()
+    first, second = (load_file(run / "last" / "policy.safetensors") for run in (whole, resumed))
+    for name, tensor in first.items():
+        np.testing.assert_array_equal(tensor, second[name])
+    table = evaluate("mec-partial", [f"sac:{whole}"], 4, continuous=True, num_users=1, num_requests=1, block=None)
+    assert table["cost"].gt(0).all()
+
+
+def test_candidates_are_not_a_continuous_face(tmp_path: Path) -> None:
+    with pytest.raises(HetgymError, match="algorithm: ppo chooses among candidates; for a continuous face take sac"):
+        train(TrainSettings(scenario="mec-partial", set=ALONE, output=tmp_path))
+    run = train(
+        TrainSettings(
+            scenario="mec-partial", set=ALONE, algorithm="sac", steps=8, num_envs=8, rollout=1, held_out=1,
+            output=tmp_path,
+        )
+    )  # fmt: skip
+    with pytest.raises(HetgymError, match="decides on a continuous face"):
+        evaluate("mec-partial", [f"sac:{run}"], 1)

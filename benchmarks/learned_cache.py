@@ -69,7 +69,7 @@ def play(
 def charged(
     scenario: ExpertCacheScenario, policies: Sequence[CachePolicy], table: pd.DataFrame, instances: Any = None
 ) -> pd.Series:
-    """Returns tokens/s where decisions take their time; of drawn episodes for the best causal rule and networks alone."""
+    """Returns tokens/s where decisions take their time; in drawn episodes of the best rule and networks alone."""
     result = pd.Series(np.nan, table.index)
     best = table.groupby("policy")["hit_rate"].mean()[CAUSAL].idxmax()
     for policy in policies:

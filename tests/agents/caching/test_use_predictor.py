@@ -104,10 +104,10 @@ def test_network_reads_nothing_that_is_to_come():
 
 
 def test_every_layer_tells_the_others():
-    made = network(5, 6)
+    made = network(5, 6).double()  # what has come far is small
     with torch.no_grad():
         made.cell *= 0.1  # nothing is clipped
-        observed = torch.full((1, 7, 5, 6, len(OBSERVED)), 0.1)
+        observed = torch.full((1, 7, 5, 6, len(OBSERVED)), 0.1, dtype=torch.float64)
         changed = observed.clone()
         changed[:, 0, 2] += 0.1
         differs = (made(observed) != made(changed))[0].any(dim=-1)

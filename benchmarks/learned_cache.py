@@ -70,11 +70,7 @@ def play(
 def charged(
     scenario: ExpertCacheScenario, policies: Sequence[CachePolicy], table: pd.DataFrame, instances: Any = None
 ) -> pd.Series:
-<<<<<<< HEAD
     """Returns tokens/s where decisions take their time; of drawn episodes for the best causal rule and networks."""
-=======
-    """Returns tokens/s where decisions take their time; in drawn episodes of the best rule and networks alone."""
->>>>>>> fd76ff9138c74d794a946dc74041a93c33f1fe08
     result = pd.Series(np.nan, table.index)
     best = table.groupby("policy")["hit_rate"].mean()[CAUSAL].idxmax()
     for policy in policies:

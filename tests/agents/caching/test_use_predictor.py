@@ -105,12 +105,8 @@ def test_network_reads_nothing_that_is_to_come():
 
 
 def test_every_layer_tells_the_others():
-<<<<<<< HEAD
     torch.manual_seed(0)
     made = network(5, 6).double()  # what is told twice over is small
-=======
-    made = network(5, 6).double()  # what has come far is small
->>>>>>> fd76ff9138c74d794a946dc74041a93c33f1fe08
     with torch.no_grad():
         made.cell *= 0.1  # nothing is clipped
         observed = torch.full((1, 7, 5, 6, len(OBSERVED)), 0.1, dtype=torch.float64)

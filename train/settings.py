@@ -170,6 +170,7 @@ class TrainSettings:
                 self,
                 set=self.set + change,
                 curriculum=(),
+                imitate=None if index else self.imitate,
                 output=self.output / f"stage-{index}",
                 steps=-(-self.steps // len(changes)),
             )

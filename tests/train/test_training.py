@@ -192,6 +192,11 @@ def test_curriculum_goes_on_with_the_network_of_the_stage_before(tmp_path: Path)
     assert train(replace(settings, resume=True)) == last  # all done already
 
 
+def test_only_the_first_stage_imitates() -> None:
+    stages = replace(SMALL, curriculum=("num_tasks=5,10,15",), imitate="heft").stages()
+    assert [stage.imitate for stage in stages] == ["heft", None, None]
+
+
 def test_training_begins_with_what_an_expert_does(tmp_path: Path) -> None:
     taught = ImitationSettings(rounds=1, episodes=64, num_envs=32)
     run = train(replace(SMALL, output=tmp_path, steps=0, imitate="heft", imitation=taught, held_out=50))

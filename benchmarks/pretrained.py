@@ -80,6 +80,14 @@ HEADLINES: dict[str, Headline] = {
         "It knows the experts of DeepSeek-V2-Lite alone, one request at a time, and says nothing about prefetching.",
         episodes=200,
     ),
+    "qwen3-30b": Headline(
+        "train-cache --scenario qwen3-30b --updates 100 --batch-size 2 --traces 16 --held-out 4",
+        "qwen3-30b",
+        "hit_rate",
+        "lfu",
+        "It knows the experts of Qwen3-30B-A3B alone, one request at a time, and says nothing about prefetching.",
+        episodes=200,
+    ),
     "mec-gmorl": Headline(
         "train --scenario mec-gmorl --rounds 0 --pooling value --steps 800000 --gamma 0.95 --learning-rate 3e-3 "
         "--normalise-returns --decay --evaluate-every 40 --held-out 400 --batch-size 1024",

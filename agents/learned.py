@@ -63,13 +63,13 @@ class LearnedPolicy:
 
 def greedy(network: CandidateScorer, observation: Arrays) -> Actions:
     """Returns the candidate that a network scores highest, the first of equals, int64 (B,)."""
-    batch, scores, _ = judge(network, observation)
+    batch, scores = judge(network, observation)
     return _best(batch, scores)
 
 
 def sampled(network: CandidateScorer, observation: Arrays, simulator: Simulator) -> Actions:
     """Returns a candidate drawn from a network's distribution, int64 (B,)."""
-    batch, scores, _ = judge(network, observation)
+    batch, scores = judge(network, observation)
     uniform = np.empty(len(scores))
     steps = np.ascontiguousarray(simulator.outcome["episode_length"])
     draw_uniform(
@@ -79,7 +79,7 @@ def sampled(network: CandidateScorer, observation: Arrays, simulator: Simulator)
     return _best(batch, scores - torch.from_numpy(uniform).to(scores.device).log().neg().log())
 
 
-def judge(network: CandidateScorer, observation: Arrays) -> tuple[CandidateBatch, Tensor, Tensor]:
+def judge(network: CandidateScorer, observation: Arrays) -> tuple[CandidateBatch, Tensor]:
     """Returns what a network makes of situations.
 
     Args:
@@ -87,13 +87,13 @@ def judge(network: CandidateScorer, observation: Arrays) -> tuple[CandidateBatch
         observation: Of B situations.
 
     Returns:
-        What it reads, the candidates' scores, float32 (C,), and the situations' values, float32 (B,).
+        What it reads, and the candidates' scores, float32 (C,).
     """
     device = next(network.parameters()).device
     with torch.inference_mode():
         batch = network.read({name: torch.from_numpy(array).to(device) for name, array in observation.items()})
-        scores, values = network(batch)
-    return batch, scores, values
+        scores: Tensor = network(batch)[0]
+    return batch, scores
 
 
 def _best(batch: CandidateBatch, scores: Tensor) -> Actions:

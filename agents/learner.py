@@ -54,3 +54,8 @@ def load_optimizer_state(optimizer: Optimizer, tensors: Mapping[str, Tensor]) ->
         number, name = key.split(".")
         state["state"].setdefault(int(number), {})[name] = tensor
     optimizer.load_state_dict(state)
+
+
+def part(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Returns the tensors whose names begin with a name and a dot, without these."""
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in state.items() if key.startswith(f"{name}.")}

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from ..envs import ObservationSchema
 from ..errors import HetgymError
-from .learner import Learner, load_optimizer_state, optimizer_state
+from .learner import Learner, load_optimizer_state, optimizer_state, part
 from .networks import CandidateBatch, CandidateCategorical, CandidateScorer, NetworkSettings
-from .replay_buffer import CandidateReplayBuffer, Transitions, part
+from .replay_buffer import CandidateReplayBuffer, Transitions
 
 
 class ScorerPolicy(BasePolicy):

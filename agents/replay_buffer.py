@@ -14,6 +14,7 @@ from stable_baselines3.common.buffers import DictReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from .learner import part
 from .networks import CandidateBatch
 from .networks.batch import ABSENT, Graphs, consecutive
 
@@ -307,8 +308,3 @@ def _same(one: CandidateBatch | Graphs, other: CandidateBatch | Graphs) -> bool:
 
 def _shifted(spoken_of: Tensor, by: Tensor) -> Tensor:
     return torch.where(spoken_of == ABSENT, ABSENT, spoken_of + by.unsqueeze(1))
-
-
-def part(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Returns the tensors whose names begin with a name and a dot, without these."""
-    return {key.removeprefix(f"{name}."): rows for key, rows in state.items() if key.startswith(f"{name}.")}

@@ -21,7 +21,7 @@ from ..envs import Simulator
 from ..envs.core.simulator import Arrays
 from ..errors import HetgymError
 from .checkpoint import CARD, check_features, load_card, load_weights
-from .learner import Learner, load_optimizer_state, optimizer_state
+from .learner import Learner, load_optimizer_state, optimizer_state, part
 from .networks import NetworkSettings
 from .networks.batch import MASKED
 from .policy import Policy
@@ -120,9 +120,9 @@ class ContinuousSAC(SAC, Learner):
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """Goes on from what `training_state` returned for the same settings."""
-        self.policy.load_state_dict(_below(state, "policy."), strict=False)
+        self.policy.load_state_dict(part(state, "policy"), strict=False)
         for prefix, optimizer in self._optimizers().items():
-            load_optimizer_state(optimizer, _below(state, f"{prefix}."))
+            load_optimizer_state(optimizer, part(state, prefix))
         if self.ent_coef_optimizer is not None:
             cast("Tensor", self.log_ent_coef).data.copy_(state["log_ent_coef"])
         buffer = self.replay_buffer
@@ -151,10 +151,6 @@ class ContinuousSAC(SAC, Learner):
             **{f"observations.{name}": array for name, array in buffer.observations.items()},
             **{f"next_observations.{name}": array for name, array in buffer.next_observations.items()},
         }
-
-
-def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def imitate(

@@ -14,6 +14,7 @@ from ..agents.networks import CandidateCategorical, CandidateScorer
 from ..agents.policy import Policy
 from ..envs import Scenario, Simulator
 from ..errors import HetgymError, unknown_name
+from .checks import check_least, check_shares
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,10 @@ class ImitationSettings:
         Raises:
             HetgymError: If one is out of range, or there is no such loss.
         """
-        for name, least in (
-            ("rounds", 1), ("episodes", 1), ("num_envs", 1), ("epochs", 1), ("batch_size", 1), ("value", 0),
-        ):  # fmt: skip
-            if not getattr(self, name) >= least:
-                raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")
+        check_least(self, rounds=1, episodes=1, num_envs=1, epochs=1, batch_size=1, value=0)
         if not 0 <= self.beta <= 1:
             raise HetgymError(f"beta: must be from 0 to 1 (given: {self.beta})")
-        if not 0 < self.learning_rate <= 1:
-            raise HetgymError(f"learning_rate: must be above 0 and at most 1 (given: {self.learning_rate})")
+        check_shares(self, "learning_rate")
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, list(LOSSES))
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -120,9 +121,7 @@ class Recorder(BaseCallback):
         card, weights = self._card(results), learner.network.state_dict()
         if results["return"] > best:
             save_checkpoint(self._settings.output / "best", card, weights)
-        partial = self._settings.output / f".{CURVE}.partial"
-        pd.DataFrame(self._curve).to_csv(partial, index=False)
-        partial.replace(self._settings.output / CURVE)
+        write_curve(self._curve, self._settings.output)
         save_checkpoint(self._settings.output / "last", card, weights, training_state(learner))
 
     def _evaluated(self, learner: Learner) -> dict[str, float]:
@@ -150,3 +149,10 @@ class Recorder(BaseCallback):
             results=results,
             settings=to_jsonable_python(asdict(self._settings)),
         )
+
+
+def write_curve(points: list[dict[str, float]], folder: Path) -> None:
+    """Writes the curve of a run, whole or not at all."""
+    partial = folder / f".{CURVE}.partial"
+    pd.DataFrame(points).to_csv(partial, index=False)
+    partial.replace(folder / CURVE)

@@ -12,6 +12,7 @@ from ..envs import Scenario, load_scenario
 from ..envs.core.changes import parse_changes
 from ..errors import HetgymError
 from ..evaluate.sweep import parse_sweep
+from .checks import check_least, check_shares
 from .imitation import ImitationSettings
 
 
@@ -131,20 +132,13 @@ class TrainSettings:
         Raises:
             HetgymError: If one is out of range.
         """
-        least_steps = 0 if self.imitate else 1
-        for name, least in (
-            ("seed", 0), ("steps", least_steps), ("num_envs", 1), ("rollout", 1), ("epochs", 1), ("batch_size", 2),
-            ("hidden", 1), ("rounds", 0), ("evaluate_every", 1), ("held_out", 1), ("threads", 1),
-            ("entropy", 0), ("clip", 0),
-            ("value_first", 0),
-        ):  # fmt: skip
-            if not getattr(self, name) >= least:
-                raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")
+        check_least(
+            self, seed=0, steps=0 if self.imitate else 1, num_envs=1, rollout=1, epochs=1, batch_size=2, hidden=1,
+            rounds=0, evaluate_every=1, held_out=1, threads=1, entropy=0, clip=0, value_first=0,
+        )  # fmt: skip
         if self.hidden > 4096 or self.rounds > 64:
             raise HetgymError(f"hidden: at most 4096, and rounds at most 64 (given: {self.hidden}, {self.rounds})")
-        for name in ("gamma", "gae_lambda", "learning_rate"):
-            if not 0 < getattr(self, name) <= 1:
-                raise HetgymError(f"{name}: must be above 0 and at most 1 (given: {getattr(self, name)})")
+        check_shares(self, "gamma", "gae_lambda", "learning_rate")
         self.imitation.check()
         if self.decisions_per_rollout < 2:
             raise HetgymError("rollout: must hold at least 2 decisions in all environments together")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
-from ..agents.learner import Learner
+from ..agents.learner import Learner, part
 from .environments import simulators_of, unwrapped
 
 
@@ -37,9 +37,9 @@ def training_state(model: Learner) -> dict[str, Tensor]:
 def restore(model: Learner, state: Mapping[str, Tensor], steps: int) -> None:
     """Brings a fresh model and its environments to where the state was taken, after so many decisions."""
     env = cast("VecEnv", model.get_env())
-    model.load_training_state(_below(state, "agent."))
+    model.load_training_state(part(state, "agent"))
     for index, simulator in enumerate(simulators_of(env)):
-        saved, arrays = _below(state, f"simulator.{index}."), simulator.state_arrays()
+        saved, arrays = part(state, f"simulator.{index}"), simulator.state_arrays()
         simulator.load_state_arrays({name: _array(saved[name], array) for name, array in arrays.items()})
     if isinstance(env, VecNormalize):
         env.returns = state["returns"].numpy()
@@ -50,10 +50,6 @@ def restore(model: Learner, state: Mapping[str, Tensor], steps: int) -> None:
     model._last_obs = cast("dict[str, NDArray[Any]]", unwrapped(env).resume())
     model._last_episode_starts = state["episode_starts"].numpy()
     _load_random_state(state)
-
-
-def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _bytes(array: NDArray[Any]) -> Tensor:

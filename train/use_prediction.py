@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +22,10 @@ from ..envs.expert_cache.instance import Instance
 from ..envs.expert_cache.scenario import ExpertCacheScenario
 from ..envs.expert_cache.simulator import ExpertCacheSimulator
 from ..errors import HetgymError
-from ..evaluate.figures import CURVE
 from ..workloads.routing.sources import GeneratedRouting, RecordedRouting
+from .checks import check_least, check_shares
 from .environments import TRAINING_SEED
-from .recorder import HELD_OUT_SEED
+from .recorder import HELD_OUT_SEED, write_curve
 
 FOLDS = 5
 """Parts of a recording. Of one nothing is ever read, another is held out to choose the best checkpoint by."""
@@ -78,16 +77,13 @@ class UsePredictionSettings:
         Raises:
             HetgymError: If one is out of range.
         """
-        for name, least in (
-            ("seed", 0), ("traces", 1), ("updates", 1), ("batch_size", 1), ("window", 2), ("width", 1), ("hidden", 1),
-            ("evaluate_every", 1), ("held_out", 1), ("threads", 1),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise HetgymError(f"{name}: must be at least {least} (given: {getattr(self, name)})")
+        check_least(
+            self, seed=0, traces=1, updates=1, batch_size=1, window=2, width=1, hidden=1, evaluate_every=1, held_out=1,
+            threads=1,
+        )  # fmt: skip
         if not 0 <= self.discount < 1:
             raise HetgymError(f"discount: must be at least 0 and below 1 (given: {self.discount})")
-        if not 0 < self.learning_rate <= 1:
-            raise HetgymError(f"learning_rate: must be above 0 and at most 1 (given: {self.learning_rate})")
+        check_shares(self, "learning_rate")
         if not 0 <= self.fold < FOLDS:
             raise HetgymError(f"fold: must be from 0 to {FOLDS - 1} (given: {self.fold})")
 
@@ -243,7 +239,7 @@ class _Recorder:
         names = ["best", "last"] if self.latest["hit_rate"] > best else ["last"]
         for name in names:
             save_checkpoint(output / name, self._card(update), self._network.state_dict())
-        pd.DataFrame(self._curve).to_csv(output / CURVE, index=False)
+        write_curve(self._curve, output)
 
     def _card(self, update: int) -> Card:
         settings = self._settings

@@ -97,7 +97,7 @@ class Beam(Planner):
 def _by_likelihood(simulator: TaskGraphSimulator, policy: LearnedPolicy, so_far: FloatArray) -> Records:
     """Returns all children of the first rows, by the logarithms of their likelihoods, of which some are known."""
     num_rows = len(so_far)
-    batch, scores, _ = judge(policy.network, {name: array[:num_rows] for name, array in simulator.observation.items()})
+    batch, scores = judge(policy.network, {name: array[:num_rows] for name, array in simulator.observation.items()})
     likelihood = CandidateCategorical(scores, batch).log_probability.double().cpu().numpy()
     row, candidate = batch.situation.cpu().numpy(), batch.action.cpu().numpy() - 1
     place, device = np.divmod(candidate, simulator.platform.num_devices)

@@ -1,0 +1,33 @@
+"""Checks that settings of training have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import HetgymError
+
+
+def check_least(settings: Any, **least: float) -> None:
+    """Checks that numbers are not too small.
+
+    Args:
+        settings: Whose.
+        least: The least that each may be, by name.
+
+    Raises:
+        HetgymError: If one is less.
+    """
+    for name, bound in least.items():
+        if not getattr(settings, name) >= bound:
+            raise HetgymError(f"{name}: must be at least {bound} (given: {getattr(settings, name)})")
+
+
+def check_shares(settings: Any, *names: str) -> None:
+    """Checks that numbers are above 0 and at most 1.
+
+    Raises:
+        HetgymError: If one is not.
+    """
+    for name in names:
+        if not 0 < getattr(settings, name) <= 1:
+            raise HetgymError(f"{name}: must be above 0 and at most 1 (given: {getattr(settings, name)})")

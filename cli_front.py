@@ -19,7 +19,8 @@ from .evaluate.multi_objective import (
     weight_vectors,
     weights_of,
 )
-from .evaluate.summary import FloatArray, find_reference
+from .evaluate.statistics import FloatArray
+from .evaluate.summary import find_reference
 
 if TYPE_CHECKING:
     from .agents import Policy

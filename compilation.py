@@ -11,7 +11,7 @@ import getpass
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,12 +35,7 @@ def cache_folder() -> Path:
     It is in the user's cache, or where ``NUMBA_CACHE_DIR`` says; where that cannot be written, in the folder for
     temporary files.
     """
-    root = Path(__file__).parent
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for folder in KERNEL_FOLDERS:
-        for source in sorted((root / folder).rglob("*.py")):
-            digest.update(source.read_bytes())
-    name = digest.hexdigest()[:16]
+    name = sources_digest(KERNEL_FOLDERS)
     parents = [Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("hetgym") / "kernels")]
     parents.append(Path(tempfile.gettempdir()) / f"hetgym-kernels-{getpass.getuser()}")
     for parent in parents:
@@ -49,6 +44,22 @@ def cache_folder() -> Path:
             if os.access(parent / name, os.W_OK):
                 return parent / name
     raise OSError(f"no folder for compiled kernels can be written: tried {', '.join(map(str, parents))}")
+
+
+def sources_digest(folders: Sequence[str], suffixes: Sequence[str] = (".py",)) -> str:
+    """Returns a hash of source files, 16 hexadecimal digits.
+
+    Args:
+        folders: Of the package, with the folders in them; or files.
+        suffixes: Of the files that count.
+    """
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for folder in folders:
+        place = Path(__file__).parent / folder
+        for source in [place] if place.is_file() else sorted(place.rglob("*")):
+            if source.suffix in suffixes:
+                digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _compile(function: Function, **options: bool) -> Function:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -168,6 +170,27 @@ def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Pol
     if prefix in (*get_args(Algorithm), "pretrained"):
         return _called(name, partial(_learned, name), settings)
     return _called(name, _found(name, prefix, rest), settings)
+
+
+def files_of(name: str) -> list[Path]:
+    """Returns the files outside hetgym that the policy of a name depends on: its checkpoint, or its module's source.
+
+    Raises:
+        HetgymError: If there is no such checkpoint.
+    """
+    from .checkpoint import CARD, POLICY, find_checkpoint
+
+    prefix, _, rest = name.partition(":")
+    if _SEARCH.fullmatch(prefix):
+        return files_of(rest)
+    if prefix in get_args(Algorithm):
+        folder = find_checkpoint(Path(rest))
+        return [folder / CARD, folder / POLICY]
+    with suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(prefix) if rest and prefix != "pretrained" else None
+        if spec and spec.origin:
+            return [Path(spec.origin)]
+    return []
 
 
 def _learned(name: str, **settings: Any) -> Policy:

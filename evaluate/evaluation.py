@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from ..agents import Policy, make_policy
-from ..agents.pretrained import pretrained_for
 from ..envs import Scenario, Simulator, load_scenario
 from ..errors import HetgymError
+
+P = TypeVar("P", bound=str | Policy)
 
 BATCH = 64
 SEED_LIMIT = 2**31
@@ -79,8 +80,10 @@ def make_policies(policies: str | Policy | Sequence[str | Policy], scenario: Sce
     Raises:
         HetgymError: If one cannot be had, or is named twice.
     """
-    listed = [one for policy in _listed(policies) for one in _meant(policy, scenario)]
-    chosen = [make_policy(policy, scenario.family) if isinstance(policy, str) else policy for policy in listed]
+    chosen = [
+        make_policy(policy, scenario.family) if isinstance(policy, str) else policy
+        for policy in meant(_listed(policies), scenario)
+    ]
     names = [policy.name for policy in chosen]
     if len(set(names)) < len(names):
         raise HetgymError(f"policies: each can be named once (given: {', '.join(names)})")
@@ -148,13 +151,23 @@ def play_out(
     return seconds
 
 
-def _meant(policy: str | Policy, scenario: Scenario) -> Sequence[str | Policy]:
-    """Returns the policies that a name stands for, where that depends on the scenario."""
-    if policy == "baselines":
-        return scenario.baselines
-    if policy == "pretrained":
-        return [f"pretrained:{pretrained_for(scenario.name, scenario.family)}"]
-    return [policy]
+def meant(policies: Sequence[P], scenario: Scenario) -> list[P | str]:
+    """Returns policies, with those that names stand for where that depends on the scenario.
+
+    Raises:
+        HetgymError: If no checkpoint for the scenario comes with hetgym.
+    """
+    listed: list[P | str] = []
+    for policy in policies:
+        if policy == "baselines":
+            listed += scenario.baselines
+        elif policy == "pretrained":
+            from ..agents.pretrained import pretrained_for
+
+            listed.append(f"pretrained:{pretrained_for(scenario.name, scenario.family)}")
+        else:
+            listed.append(policy)
+    return listed
 
 
 def _listed(policies: str | Policy | Sequence[str | Policy]) -> list[str | Policy]:

@@ -18,7 +18,8 @@ from ..envs import Scenario
 from ..errors import HetgymError
 from .fronts import non_dominated
 from .multi_objective import ERROR, RETURN, objectives_of
-from .summary import FloatArray, more_is_better
+from .statistics import FloatArray
+from .summary import more_is_better
 from .sweep import shown, swept
 
 HIGHEST_RATIO = 1.2

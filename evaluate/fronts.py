@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import HetgymError
-from .summary import FloatArray
+from .statistics import FloatArray
 
 MOST_WEIGHTS = 10_000
 

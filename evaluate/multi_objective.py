@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,8 @@ from .fronts import (
     maximum_utility_loss,
     non_dominated,
 )
-from .summary import QUANTILES, FloatArray, find_reference, ratio_to, resampled_means
+from .statistics import FloatArray, interval, resampled_means
+from .summary import find_reference, ratio_to
 
 SINGLE = str | Policy | Sequence[str | Policy]
 
@@ -69,21 +72,60 @@ def evaluate_front(
     check_episodes(episodes, seed)
     base = load_scenario(scenario)
     chosen = choose_objectives(base, objectives)
-    vectors = weight_vectors(weights, len(chosen))
-    tables = []
-    for name, members in make_fronts(policies, base).items():
-        for member in members:
-            for vector in weights_of(member, vectors):
-                setting = base if np.isnan(vector).any() else _weighted(base, dict(zip(chosen, vector, strict=True)))
-                played = evaluate(setting, member, episodes, seed, progress=progress)
-                played = played.rename(columns={"policy": "member"})
-                columns = {WEIGHT + objective: weight for objective, weight in zip(chosen, vector, strict=True)}
-                columns |= {RETURN + objective: -played[objective + COST] for objective in chosen}
-                for place, (column, values) in enumerate(columns.items(), start=2):
-                    played.insert(place, column, values)
-                played.insert(0, "policy", name)
-                tables.append(played)
+    points = points_of(make_fronts(policies, base), base, chosen, weight_vectors(weights, len(chosen)))
+    tables = [
+        of_point(evaluate(point.scenario, point.member, episodes, seed, None, progress), point) for point in points
+    ]
     return pd.concat(tables, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is played for one point of a front.
+
+    Attributes:
+        front: What the front is called.
+        member: Who plays.
+        scenario: What is played, with the weights set.
+        weights: By objective; NaN where none are set.
+    """
+
+    front: str
+    member: Policy
+    scenario: Scenario
+    weights: dict[str, float]
+
+
+def points_of(
+    fronts: Mapping[str, Sequence[Policy]], scenario: Scenario, objectives: Sequence[str], vectors: FloatArray
+) -> list[Point]:
+    """Returns what is to be played for fronts.
+
+    Args:
+        fronts: What `make_fronts` returned.
+        scenario: What is played.
+        objectives: What `choose_objectives` returned, M of them.
+        vectors: Weight vectors, float64 (W, M).
+    """
+    points = []
+    for name, members in fronts.items():
+        for member in members:
+            for vector in weights_of(member, vectors).tolist():
+                weights = dict(zip(objectives, vector, strict=True))
+                setting = scenario if np.isnan(vector).any() else _weighted(scenario, weights)
+                points.append(Point(name, member, setting, weights))
+    return points
+
+
+def of_point(played: pd.DataFrame, point: Point) -> pd.DataFrame:
+    """Returns what `evaluate` returned for a point as `evaluate_front` has it."""
+    played = played.rename(columns={"policy": "member"})
+    columns: dict[str, Any] = {WEIGHT + objective: weight for objective, weight in point.weights.items()}
+    columns |= {RETURN + objective: -played[objective + COST] for objective in point.weights}
+    for place, (column, values) in enumerate(columns.items(), start=2):
+        played.insert(place, column, values)
+    played.insert(0, "policy", point.front)
+    return played
 
 
 def choose_objectives(scenario: Scenario, objectives: Sequence[str] | None = None) -> list[str]:
@@ -282,8 +324,8 @@ def summarise_front(
     resampled = resampled_means(returns.reshape(len(returns), -1), seed).reshape(-1, *means.shape)
     volume = np.array([dominated_volume(means[own], bound) for own in rows.values()])
     volumes = np.stack([dominated_volume(resampled[:, own], bound) for own in rows.values()], axis=1)
-    volume_low, volume_high = np.quantile(volumes, QUANTILES, axis=0)
-    low, high = np.quantile(ratio_to(volumes, volumes[:, [base]]), QUANTILES, axis=0)
+    volume_low, volume_high = interval(volumes)
+    low, high = interval(ratio_to(volumes, volumes[:, [base]]))
     best, policy = points["on_front"], points["policy"]
     fronts = {name: means[best & (policy == name)] for name in rows}
     others = {name: means[best & (policy != name)] for name in rows}

@@ -7,18 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ..envs import Scenario, load_scenario
 from ..errors import HetgymError
-
-FloatArray = NDArray[np.float64]
-
-RESAMPLES = 10_000
-BLOCK = 1000
-"""So many resamples are drawn at a time."""
-
-QUANTILES = 0.025, 0.975
+from .statistics import FloatArray, interval, resampled_means
 
 NOT_METRICS = "policy", "clairvoyant", "episode", "seed"
 """Columns of a table that say what was played."""
@@ -55,7 +47,7 @@ def summarise(
     """
     setting = None if scenario is None else load_scenario(scenario)
     metric = metric or (setting.metric if setting else "makespan")
-    policies, values = _by_episode(table, metric)
+    policies, values = by_episode(table, metric)
     reference = find_reference(policies, reference, setting)
     base = values[:, [policies.index(reference)]]
     means = resampled_means(values, seed)
@@ -64,8 +56,8 @@ def summarise(
     ties = np.isclose(values, base, rtol=1e-9, atol=0.0)
     better = values > base if more_is_better(metric, setting) else values < base
     mean = values.mean(axis=0)
-    mean_low, mean_high = np.quantile(means, QUANTILES, axis=0)
-    low, high = np.quantile(ratios, QUANTILES, axis=0)
+    mean_low, mean_high = interval(means)
+    low, high = interval(ratios)
     return pd.DataFrame(
         {
             "policy": policies,
@@ -104,13 +96,13 @@ def gap_closed(
     Raises:
         HetgymError: If there is no such metric, or one of the two was not played.
     """
-    policies, values = _by_episode(table, metric)
+    policies, values = by_episode(table, metric)
     for role, name in (("reference", reference), ("oracle", oracle)):
         if name not in policies:
             raise HetgymError(f"{role}: {name!r} was not played; choose one of {', '.join(policies)}")
     ends = policies.index(reference), policies.index(oracle)
     mean, means = values.mean(axis=0), resampled_means(values, seed)
-    low, high = np.quantile(_way(means, *ends), QUANTILES, axis=0)
+    low, high = interval(_way(means, *ends))
     return pd.DataFrame({"policy": policies, "gap_closed": _way(mean, *ends), "low": low, "high": high})
 
 
@@ -122,8 +114,12 @@ def _way(means: FloatArray, begin: int, end: int) -> FloatArray:
     return way
 
 
-def _by_episode(table: pd.DataFrame, metric: str) -> tuple[list[str], FloatArray]:
-    """Returns the policies of a table, and what they have of a metric, float64 (episodes, policies)."""
+def by_episode(table: pd.DataFrame, metric: str) -> tuple[list[str], FloatArray]:
+    """Returns the policies of a table, and what they have of a metric, float64 (episodes, policies).
+
+    Raises:
+        HetgymError: If there is no such metric, or an episode is there twice.
+    """
     check_metrics(table, [metric])
     policies = list(dict.fromkeys(table["policy"]))
     if table.duplicated(["policy", "episode"]).any():
@@ -166,26 +162,6 @@ def find_reference(policies: Sequence[str], reference: str | None, scenario: Sce
     if reference not in policies:
         raise HetgymError(f"reference: {reference!r} was not played; choose one of {', '.join(policies)}")
     return reference
-
-
-def resampled_means(values: FloatArray, seed: int) -> FloatArray:
-    """Returns the means of columns over rows that are drawn with replacement, float64 (`RESAMPLES`, N).
-
-    Args:
-        values: Float64 (episodes, N).
-        seed: Of the draws, which are the same for all columns.
-    """
-    count = len(values)
-    means = np.full((RESAMPLES, values.shape[1]), np.nan)
-    if count < 2:
-        return means
-    chance = np.random.default_rng(seed)
-    first_of_row = count * np.arange(BLOCK)[:, None]
-    for first in range(0, RESAMPLES, BLOCK):
-        drawn = chance.integers(0, count, (BLOCK, count)) + first_of_row
-        times = np.bincount(drawn.ravel(), minlength=BLOCK * count).reshape(BLOCK, count)
-        means[first : first + BLOCK] = times.astype(float) @ values / count
-    return means
 
 
 def ratio_to(means: FloatArray, base: FloatArray) -> FloatArray:

@@ -111,12 +111,21 @@ def sweep(
     tables = []
     for cell in grid:
         table = evaluate(base.override(**cell), chosen, episodes, seed, reward, progress)
-        for place, (name, value) in enumerate(cell.items()):
-            if name in table.columns:
-                raise HetgymError(f"sweep: {name!r} is also a column of the results")
-            table.insert(place, name, _key(value))
-        tables.append(table)
+        tables.append(of_cell(table, cell))
     return pd.concat(tables, ignore_index=True)
+
+
+def of_cell(table: pd.DataFrame, cell: Mapping[str, Any]) -> pd.DataFrame:
+    """Returns what `evaluate` returned for a cell of a grid, with a column for each of its settings before the others.
+
+    Raises:
+        HetgymError: If the results have a column of a setting's name.
+    """
+    for name in cell:
+        if name in table.columns:
+            raise HetgymError(f"sweep: {name!r} is also a column of the results")
+    settings = pd.DataFrame({name: _key(value) for name, value in cell.items()}, index=table.index)
+    return pd.concat([settings, table], axis=1)
 
 
 def cells(scenario: Scenario, settings: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

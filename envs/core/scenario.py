@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -73,6 +73,11 @@ class Scenario(BaseModel, ABC):
     def objectives(self) -> tuple[str, ...]:
         """Metrics that are traded for each other, ``..._cost`` of which less is better; none for one objective."""
         return ()
+
+    @property
+    def bounds(self) -> Mapping[str, str]:
+        """Of which metrics another one is a lower bound, which no policy can be below."""
+        return {}
 
     @property
     def reference(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -282,6 +283,12 @@ class TaskGraphScenario(Scenario):
         """Of what gets done, and of devices at work."""
         devices = [f"utilisation_{device.name}" for device in self.devices.devices]
         return frozenset({"jobs_ended", "jobs_counted", "throughput", "utilisation", *devices})
+
+    @property
+    def bounds(self) -> Mapping[str, str]:
+        """The lower bound of the expected makespan, where durations are as expected and there is no stream of jobs."""
+        is_known = self.noise == "none" and not self.misestimation and not isinstance(self.workload, JobStream)
+        return {"makespan": "lower_bound"} if is_known else {}
 
     @property
     def reference(self) -> str:

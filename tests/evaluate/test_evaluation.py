@@ -14,7 +14,8 @@ from hetgym import HetgymError
 from hetgym.agents import make_policy
 from hetgym.envs import load_scenario
 from hetgym.evaluate import evaluate, gap_closed, summarise
-from hetgym.evaluate.summary import RESAMPLES, find_reference
+from hetgym.evaluate.statistics import RESAMPLES
+from hetgym.evaluate.summary import find_reference
 
 
 def test_one_row_for_each_policy_and_episode() -> None:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from .agents import describe_policies, make_policy
 from .cli_front import run_front
-from .cli_output import print_suite, print_sweep, progress, write_csv
+from .cli_output import print_contest, print_sweep, progress, write_csv
+from .cli_suite import play_suite
 from .cli_trace import TraceCommand
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
 from .envs.core.changes import parse_changes
@@ -30,12 +29,11 @@ from .evaluate import (
     load_suite,
     parse_sweep,
     play,
-    run_suite,
-    summarise,
     summarise_sweep,
     sweep,
 )
 from .evaluate.adversarial import check_scenario_path
+from .evaluate.comparison import compare
 from .evaluate.evaluation import make_policies
 from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure, training_curve
 from .evaluate.summary import check_metrics, find_reference
@@ -43,9 +41,6 @@ from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
 from .train.settings import TrainSettings
 from .train.use_prediction import UsePredictionSettings, train_use_predictor
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 What = Literal["scenarios", "suites", "policies", "platforms", "environments"]
 
@@ -100,7 +95,8 @@ class EvaluateCommand:
     iterations: int = 1000
     """Changes that --adversarial makes to each graph."""
     output: Path | None = None
-    """Write what --adversarial finds here, as a scenario (.yaml) and, beside it, its graph (.json)."""
+    """Write what --adversarial finds here, as a scenario (.yaml) and, beside it, its graph (.json). With --suite, the
+    folder of its results, by default runs/NAME: what is finished there is not played again."""
     gantt: Path | None = None
     """Write a picture of one episode here (.png, .svg, .pdf), or of both policies on what --adversarial finds."""
     gantt_policy: str | None = None
@@ -108,8 +104,8 @@ class EvaluateCommand:
     gantt_episode: int = 0
     """The episode of that picture."""
     suite: str | None = None
-    """Instead of one scenario, plays the comparisons of a suite: its name, or a path to a YAML file. It takes
-    --episodes, --seed, --csv (one row for each comparison) and --json."""
+    """Instead of one scenario, plays a suite: quick, standard, full or another name, or a path to a YAML file. It takes
+    --episodes, --seed, --output, --csv (one row for each of its comparisons in pairs) and --json."""
     plot: Path | None = None
     """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
     each value of the others; or of --front, a panel for each pair of objectives."""
@@ -222,7 +218,7 @@ def _evaluate(command: EvaluateCommand) -> None:
         return
     scenario = load_scenario(command.scenario).override(**parse_changes(command.set))
     for option, needed, why in (
-        ("output", ("adversarial",), "which finds what is written"),
+        ("output", ("adversarial", "suite"), "which find what is written"),
         ("plot", ("sweep", "front"), "which are what is drawn"),
         *((option, ("front",), "which has several objectives") for option in ("weights", "reference_point", "family")),
     ):
@@ -238,7 +234,7 @@ def _evaluate(command: EvaluateCommand) -> None:
         _compare(command, scenario)
 
 
-SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json")
+SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json", "output")
 """Options that go with --suite."""
 
 FRONT_TAKES = (
@@ -255,20 +251,15 @@ def _refuse_others(command: EvaluateCommand, taken: tuple[str, ...], why: str) -
 
 
 def _suite(command: EvaluateCommand, name: str) -> None:
-    _refuse_others(command, SUITE_TAKES, "--suite, whose rows say what is played")
-    suite = load_suite(name)
-    episodes = suite.episodes if command.episodes is None else command.episodes
-    with progress("evaluating", 0) as (bar, task):
-        table = run_suite(
-            suite, episodes, command.seed, lambda ended, total: bar.update(task, total=total, advance=ended)
-        )
-    if command.csv:
-        write_csv(table, command.csv)
-    if command.json:
-        rows = json.loads(table.to_json(orient="records", double_precision=15))
-        print(json.dumps({"suite": name, "episodes": episodes, "seed": command.seed, "rows": rows}, indent=1))
-    else:
-        print_suite(table, f"{suite.name}: {episodes} episodes from seed {command.seed}")
+    _refuse_others(command, SUITE_TAKES, "--suite, whose contests say what is played")
+    play_suite(
+        name,
+        episodes=command.episodes,
+        seed=command.seed,
+        folder=command.output,
+        csv=command.csv,
+        as_json=command.json,
+    )
 
 
 def _policies(command: EvaluateCommand, scenario: Scenario) -> list[str]:
@@ -287,7 +278,7 @@ def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
             progress=lambda ended: bar.advance(task, ended),
         )
     metric = command.metric or scenario.metric
-    summary = summarise(table, metric, command.reference, scenario=scenario)
+    summary = compare(table, metric, command.reference, scenario=scenario)
     if command.csv:
         write_csv(table, command.csv)
     if command.gantt:
@@ -303,7 +294,9 @@ def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
         }
         print(json.dumps(content, indent=1))
     else:
-        _print_summary(command, scenario, metric, summary)
+        reference = find_reference(summary["policy"].to_list(), command.reference, scenario)
+        title = f"{command.scenario}: {metric}, {command.num_episodes} episodes from seed {command.seed}"
+        print_contest(summary, title, reference)
 
 
 def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
@@ -434,27 +427,3 @@ def _draw(command: EvaluateCommand, scenario: Scenario, policy: str) -> None:
     play(simulator, make_policy(policy, scenario.family), [command.seed + command.gantt_episode])
     assert command.gantt is not None
     save_figure(simulator.figure(0), command.gantt)
-
-
-def _print_summary(command: EvaluateCommand, scenario: Scenario, metric: str, summary: pd.DataFrame) -> None:
-    reference = find_reference(summary["policy"].to_list(), command.reference, scenario)
-    table = Table(
-        title=f"{command.scenario}: {metric}, {command.num_episodes} episodes from seed {command.seed}",
-        box=box.SIMPLE_HEAD,
-        caption="µs: the policy's own time for a decision",
-    )
-    table.add_column("policy", overflow="fold")
-    for column in ("mean", f"/ {reference}", "95% interval", "wins", "ties", "µs"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in summary.to_dict("records"):
-        interval = "" if math.isnan(row["low"]) else f"{row['low']:.3f} - {row['high']:.3f}"
-        table.add_row(
-            row["policy"],
-            f"{row['mean']:.5g}",
-            "" if math.isnan(row["ratio"]) else f"{row['ratio']:.4f}",
-            interval,
-            f"{row['wins']:.0%}",
-            f"{row['ties']:.0%}",
-            f"{row['microseconds']:.1f}",
-        )
-    Console().print(table)

@@ -77,11 +77,42 @@ def print_sweep(summary: pd.DataFrame, title: str) -> None:
     console.print(f"bold: the best mean of those that do not read the future{oracles}")
 
 
+def print_contest(summary: pd.DataFrame, title: str, reference: str) -> None:
+    """Prints one row a policy.
+
+    Args:
+        summary: What `compare` returned.
+        title: Of the table.
+        reference: The policy that others are compared with.
+    """
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=UNLIMITED)
+    table = Table(title=Text(title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("policy", overflow="fold", min_width=12)
+    for column in ("mean", "ratio", "95% interval", "wins", "verdict", "µs"):
+        table.add_column(column, justify="left" if column == "verdict" else "right", no_wrap=True)
+    for row in summary.to_dict("records"):
+        table.add_row(
+            Text(row["policy"] + "*" * row["clairvoyant"]),
+            f"{row['mean']:.5g}",
+            "" if math.isnan(row["ratio"]) else f"{row['ratio']:.4f}",
+            _interval(row["low"], row["high"], ".3f"),
+            f"{row['wins']:.0%}",
+            row["verdict"],
+            f"{row['microseconds']:.1f}",
+        )
+    oracles = "; * reads the future" if summary["clairvoyant"].any() else ""
+    console.print(table)
+    console.print(Text(f"ratio: to the mean of {reference}; wins: episodes in which it is better"))
+    console.print(f"verdict: at 5 %, Holm-corrected; µs: a policy's own time for a decision{oracles}")
+
+
 def print_suite(table: pd.DataFrame, title: str) -> None:
     """Prints one row a comparison, and what is to be known of them below.
 
     Args:
-        table: What `run_suite` returned.
+        table: The comparisons that `run_suite` returned.
         title: Of the table.
     """
     console = Console()

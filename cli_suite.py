@@ -4,57 +4,102 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from .cli_output import print_contest, print_front, print_suite, print_sweep, progress, write_csv
 from .errors import replacing
-from .evaluate import load_suite, run_suite, summarise_front, summarise_sweep
-from .evaluate.comparison import aggregate, family_scores
-from .evaluate.launchers import Launcher
-from .evaluate.multi_objective import default_reference_point, front_points
-from .evaluate.suite import Results
+from .evaluate import front_points, load_suite, run_suite, summarise_front, summarise_sweep
+from .evaluate.cells import TIMES
+from .evaluate.multi_objective import default_reference_point, objectives_of
 
-TIMES = "decision_seconds"
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .evaluate.comparison import Played
+    from .evaluate.suite import Results
 
 
-def run(
-    name: str, episodes: int | None, seed: int, folder: Path, csv: Path | None, as_json: bool, launcher: Launcher
+def play_suite(
+    name: str, *, episodes: int | None, seed: int, folder: Path | None, csv: Path | None, as_json: bool
 ) -> None:
-    """Plays what is not finished of a suite, and prints and writes what came of it.
+    """Plays what is not finished of a suite, prints what came of it, and writes it.
 
     Args:
-        name: The suite's name or file.
+        name: The suite's name, or a path to its file.
         episodes: Of each policy; by default what the suite says.
         seed: Of the first episode.
-        folder: Where finished cells are kept, and results and the report are written.
-        csv: Where to write one row for each comparison.
+        folder: Where finished cells are kept and results are written; by default ``runs`` and the suite's name.
+        csv: Where to write one row for each of the suite's rows.
         as_json: Whether to print JSON.
-        launcher: Where cells are played.
 
     Raises:
         HetgymError: If the suite is not right, or a file cannot be written.
     """
     suite = load_suite(name)
+    folder = folder or Path("runs") / suite.name
     with progress("evaluating", 0) as (bar, task):
         results = run_suite(
-            suite, episodes, seed, lambda ended, total: bar.update(task, total=total, advance=ended), folder, launcher
+            suite, episodes, seed, lambda ended, total: bar.update(task, total=total, advance=ended), folder
         )
-    write_results(results, folder)
+    _write(results, folder)
     if csv:
         write_csv(results.comparisons, csv)
     if as_json:
-        print(json.dumps({"suite": name, "episodes": episodes or suite.episodes, "seed": seed} | as_content(results)))
-    else:
-        print_results(results)
+        content = {"suite": name, "episodes": episodes or suite.episodes, "seed": seed, **_content(results)}
+        print(json.dumps(content, indent=1))
+        return
+    _print(results)
     print(f"results: {folder / 'results.parquet'}")
 
 
-def write_results(results: Results, folder: Path) -> None:
-    """Writes all episodes, and apart from them the times of decisions, which are not reproducible."""
+def _write(results: Results, folder: Path) -> None:
+    """Writes all episodes; apart from them the times of decisions, which are not reproducible."""
     episodes = results.episodes
-    if TIMES in episodes:
-        for name, table in (("results", episodes.drop(columns=TIMES)), ("times", episodes[["contest", "seed", TIMES]])):
-            with replacing(folder / f"{name}.parquet", "table") as partial:
-                table.to_parquet(partial, index=False)
+    if TIMES not in episodes:
+        return
+    tables = {"results": episodes.drop(columns=TIMES), "times": episodes[["contest", "policy", "seed", TIMES]]}
+    for name, table in tables.items():
+        with replacing(folder / f"{name}.parquet", "table") as partial:
+            table.to_parquet(partial, index=False)
+
+
+def _content(results: Results) -> dict[str, Any]:
+    """Returns what came of a suite, for JSON."""
+    return {
+        "contests": {played.name: _records(played.compare()) for played in results.contests},
+        "sweeps": {played.name: _records(_swept(played)) for played in results.sweeps},
+        "fronts": {played.name: _records(_front(played)) for played in results.fronts},
+        "rows": _records(results.comparisons),
+    }
+
+
+def _records(table: pd.DataFrame) -> Any:
+    return json.loads(table.to_json(orient="records", double_precision=15))
+
+
+def _print(results: Results) -> None:
+    for played in results.contests:
+        count = played.table["episode"].nunique()
+        title = f"{played.name}: {played.metric}, {count} episodes from seed {results.seed}"
+        print_contest(played.compare(), title, played.reference)
+    for played in results.sweeps:
+        print_sweep(_swept(played), f"{played.name}: {played.metric}")
+    for played in results.fronts:
+        place = default_reference_point(front_points(played.table))
+        names = zip(objectives_of(played.table), place, strict=True)
+        print_front(
+            _front(played),
+            f"{played.name}: fronts",
+            played.reference,
+            ", ".join(f"{name} {x:.5g}" for name, x in names),
+        )
+    if len(results.comparisons):
+        print_suite(results.comparisons, f"{results.suite.name}: from seed {results.seed}")
+
+
+def _swept(played: Played) -> pd.DataFrame:
+    return summarise_sweep(played.table, [played.metric], played.reference, scenario=played.scenario)
+
+
+def _front(played: Played) -> pd.DataFrame:
+    return summarise_front(played.table, reference=played.reference, scenario=played.scenario)

@@ -13,7 +13,7 @@ from ..envs import Scenario, load_scenario
 from .statistics import (
     SIGNIFICANCE,
     FloatArray,
-    difference_p_value,
+    difference_p_values,
     holm,
     interquartile_mean,
     interval,
@@ -22,8 +22,8 @@ from .statistics import (
 )
 from .summary import by_episode, find_reference, gap_closed, more_is_better, ratio_to, summarise
 
-STRATIFIED_RESAMPLES = 2000
-"""Of what is resampled over several scenarios at once."""
+FEWER_RESAMPLES = 2000
+"""Of what takes longer than a mean."""
 
 
 def compare(
@@ -49,7 +49,7 @@ def compare(
         over episodes of the score, which is how many times better than the reference a policy was; NaN where a metric
         is not above 0), ``iqm_low`` and ``iqm_high``; ``improvement`` (probability of being better than the reference
         in an episode, a tie counting half), ``improvement_low`` and ``improvement_high``; ``p_value`` (of a difference
-        of means, paired, see `difference_p_value`, Holm-corrected for the number of policies); ``verdict``: better,
+        of means, paired, see `difference_p_values`, Holm-corrected for the number of policies); ``verdict``: better,
         worse, ``no difference``, or reference; ``gap_closed`` of the way from the reference to the oracle, with
         ``gap_low`` and ``gap_high`` (NaN without one); ``above_bound`` (the mean over that of the scenario's bound,
         minus 1; NaN where it has none).
@@ -64,12 +64,9 @@ def compare(
     base = policies.index(find_reference(policies, reference, setting))
     score = scores(values, base, more_is_better(metric, setting))
     halves = summary["wins"].to_numpy() + summary["ties"].to_numpy() / 2
-    p_values = holm(
-        [
-            np.nan if column == base else difference_p_value(values[:, column], values[:, base], seed)
-            for column in range(len(policies))
-        ]
-    )
+    p_values = np.full(len(policies), np.nan)
+    others = np.arange(len(policies)) != base
+    p_values[others] = holm(difference_p_values(values[:, others] - values[:, [base]], seed))
     summary.insert(1, "clairvoyant", summary["policy"].map(table.groupby("policy")["clairvoyant"].any()))
     summary["losses"] = 1.0 - summary["wins"] - summary["ties"]
     summary["iqm"], summary["iqm_low"], summary["iqm_high"] = _interquartile(score, seed)
@@ -121,7 +118,7 @@ def _interquartile(score: FloatArray, seed: int) -> tuple[FloatArray, FloatArray
 
     if known.any():
         results[0, known] = middles(np.ones((1, len(score))))[0]
-        results[1:, known] = interval(resampled([len(score)], seed, middles))
+        results[1:, known] = interval(resampled([len(score)], seed, middles, FEWER_RESAMPLES))
     return results[0], results[1], results[2]
 
 
@@ -245,7 +242,7 @@ def aggregate(scored: Scores, seed: int = 0) -> pd.DataFrame:
             return np.stack([interquartile_mean(score, times), times @ (better * weights)], axis=1)
 
         iqm, improvement = both(np.ones((1, len(score))))[0]
-        low, high = interval(resampled(counts, seed, both, STRATIFIED_RESAMPLES))
+        low, high = interval(resampled(counts, seed, both, FEWER_RESAMPLES))
         rows.append((policy, clairvoyant, iqm, low[0], high[0], improvement, low[1], high[1]))
     names = ["policy", "clairvoyant", "iqm", "low", "high", "improvement", "improvement_low", "improvement_high"]
     return pd.DataFrame(rows, columns=names)

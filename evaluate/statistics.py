@@ -90,23 +90,19 @@ def interval(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
     return low, high
 
 
-def difference_p_value(values: FloatArray, base: FloatArray, seed: int) -> float:
-    """Returns how likely a mean difference as large is where there is none: a paired test that flips signs at random.
+def difference_p_values(differences: FloatArray, seed: int) -> FloatArray:
+    """Returns how likely mean differences as large are where there is none: a paired test that flips signs at random.
 
     Args:
-        values: float64 (instances,).
-        base: What they are compared with, float64 (instances,).
+        differences: float64 (instances, N).
         seed: Of the flips; with few instances all are tried.
 
     Returns:
-        The two-sided p-value (Fisher's randomisation test, by `scipy.stats.permutation_test`); 1 without a difference,
-        NaN for one instance.
+        Two-sided p-values of Fisher's randomisation test (`scipy.stats.permutation_test`), float64 (N,); NaN for one
+        instance.
     """
-    if len(values) < 2:
-        return np.nan
-    differences = values - base
-    if not differences.any():
-        return 1.0
+    if len(differences) < 2:
+        return np.full(differences.shape[1], np.nan)
     found = permutation_test(
         (differences,),
         np.mean,
@@ -114,23 +110,23 @@ def difference_p_value(values: FloatArray, base: FloatArray, seed: int) -> float
         n_resamples=RESAMPLES - 1,
         batch=BLOCK,
         vectorized=True,
+        axis=0,
         rng=np.random.default_rng(seed),
     )
-    return float(found.pvalue)
+    p_values: FloatArray = found.pvalue
+    return p_values
 
 
-def holm(p_values: Sequence[float]) -> FloatArray:
-    """Returns p-values that take into account how many were computed (Holm 1979, Scand. J. Statistics 6, 65-70).
+def holm(p_values: FloatArray) -> FloatArray:
+    """Returns p-values that take into account how many there are (Holm 1979, Scandinavian J. Statistics 6, 65-70).
 
     Args:
-        p_values: Of the comparisons; NaN for what was not compared, which stays NaN.
+        p_values: float64 (N,).
     """
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted = np.array(p_values, float)
-    known = ~np.isnan(adjusted)
-    if known.any():
-        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    order = np.argsort(p_values)
+    steps = p_values[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
 
 

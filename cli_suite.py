@@ -45,10 +45,15 @@ def play_suite(
     if csv:
         write_csv(results.comparisons, csv)
     if as_json:
-        content = {"suite": name, "episodes": episodes or suite.episodes, "seed": seed, **_content(results)}
+        content = {
+            "suite": name,
+            "episodes": suite.episodes if episodes is None else episodes,
+            "seed": seed,
+            **_content(results),
+        }
         print(json.dumps(content, indent=1))
         return
-    _print(results)
+    _print(results, suite.episodes if episodes is None else episodes)
     print(f"results: {folder / 'results.parquet'}")
 
 
@@ -77,10 +82,10 @@ def _records(table: pd.DataFrame) -> Any:
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
-def _print(results: Results) -> None:
+def _print(results: Results, count: int) -> None:
     for played in results.contests:
-        count = played.table["episode"].nunique()
-        title = f"{played.name}: {played.metric}, {count} episodes from seed {results.seed}"
+        own = played.table["episode"].nunique()
+        title = f"{played.name}: {played.metric}, {own} episodes from seed {results.seed}"
         print_contest(played.compare(), title, played.reference)
     for played in results.sweeps:
         print_sweep(_swept(played), f"{played.name}: {played.metric}")
@@ -94,7 +99,7 @@ def _print(results: Results) -> None:
             ", ".join(f"{name} {x:.5g}" for name, x in names),
         )
     if len(results.comparisons):
-        print_suite(results.comparisons, f"{results.suite.name}: from seed {results.seed}")
+        print_suite(results.comparisons, f"{results.suite.name}: {count} episodes from seed {results.seed}")
 
 
 def _swept(played: Played) -> pd.DataFrame:

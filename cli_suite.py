@@ -41,6 +41,7 @@ def play_suite(
         results = run_suite(
             suite, episodes, seed, lambda ended, total: bar.update(task, total=total, advance=ended), folder
         )
+    count = suite.episodes if episodes is None else episodes
     _write(results, folder)
     if csv:
         write_csv(results.comparisons, csv)

@@ -119,7 +119,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(kept, without_times(whole.episodes))
 
 
-def test_keys_tell_cells_apart(tmp_path: Path) -> None:
+def test_keys_tell_cells_apart() -> None:
     scenario = load_scenario("random", num_tasks=8)
     cell = Cell(scenario, "heft", 0, 10)
     others = [
@@ -208,7 +208,7 @@ def test_oracles_bound_the_gap() -> None:
     assert summary["above_bound"].isna().all()
 
 
-def test_families_are_summed_up_over_what_all_played(finished: tuple[Results, Path], tmp_path: Path) -> None:
+def test_families_are_summed_up_over_what_all_played(tmp_path: Path) -> None:
     other = {"name": "other", "scenario": "random", "set": {"num_tasks": 6}, "policies": ["mct", "heft"]}
     results = run_suite(written(tmp_path, CONTEST, {**other, "episodes": 20}))
     scored = family_scores(results.contests)

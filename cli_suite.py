@@ -46,15 +46,9 @@ def play_suite(
     if csv:
         write_csv(results.comparisons, csv)
     if as_json:
-        content = {
-            "suite": name,
-            "episodes": suite.episodes if episodes is None else episodes,
-            "seed": seed,
-            **_content(results),
-        }
-        print(json.dumps(content, indent=1))
+        print(json.dumps({"suite": name, "episodes": count, "seed": seed, **_content(results)}, indent=1))
         return
-    _print(results, suite.episodes if episodes is None else episodes)
+    _print(results, count)
     print(f"results: {folder / 'results.parquet'}")
 
 

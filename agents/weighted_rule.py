@@ -51,4 +51,5 @@ def load_weighted_rule(name: str, folder: Path) -> WeightedRule:
         )
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise HetgymError(f"{path}: holds numbers that are not finite")
-    return WeightedRule(name, RuleWeights(**{key: np.array(tensor, np.float64) for key, tensor in tensors.items()}))
+    weights = {key: tensor.numpy().astype(np.float64) for key, tensor in tensors.items()}
+    return WeightedRule(name, RuleWeights(**weights))

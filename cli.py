@@ -39,6 +39,7 @@ from .evaluate.figures import check_figure_path, check_panels, save_figure, swee
 from .evaluate.summary import check_metrics, find_reference
 from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
+from .train.evolution import EvolutionSettings, train_rule
 from .train.settings import TrainSettings
 from .train.use_prediction import UsePredictionSettings, train_use_predictor
 
@@ -131,6 +132,7 @@ Command = (
     Annotated[ListCommand, tyro.conf.subcommand("list")]
     | Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[UsePredictionSettings, tyro.conf.subcommand("train-cache")]
+    | Annotated[EvolutionSettings, tyro.conf.subcommand("train-rule")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
     | Annotated[TraceCommand, tyro.conf.subcommand("trace")]
 )
@@ -153,6 +155,8 @@ def main(arguments: list[str] | None = None) -> None:
             _train(command)
         elif isinstance(command, UsePredictionSettings):
             _train_cache(command)
+        elif isinstance(command, EvolutionSettings):
+            _train_rule(command)
         elif isinstance(command, TraceCommand):
             command.run()
         else:
@@ -209,6 +213,20 @@ def _train_cache(settings: UsePredictionSettings) -> None:
     print(f"checkpoints: {run / 'best'}, {run / 'last'}")
     changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
     policies = f"lru,lfru,use-predictor:{run}"
+    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
+
+
+def _train_rule(settings: EvolutionSettings) -> None:
+    with progress("training", settings.generations) as (bar, task):
+
+        def show(generations: int, results: dict[str, float]) -> None:
+            latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
+            bar.update(task, completed=generations, latest=latest)
+
+        run = train_rule(settings, show)
+    print(f"checkpoints: {run / 'best'}, {run / 'last'}")
+    changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
+    policies = f"{settings.reference},lwkr,weighted-rule:{run}"
     print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
 
 

@@ -73,6 +73,7 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "edf": online.edf,
         "rm": online.rm,
         "srcpf": online.srcpf,
+        "lwkr": online.lwkr,
         "weighted-fair": online.weighted_fair,
         "drf": online.drf,
         "re-heft": replay.PeriodicHeft,
@@ -200,6 +201,7 @@ def _learned(name: str, **settings: Any) -> Policy:
     from .pretrained import find_pretrained
     from .sac_continuous import LearnedContinuousPolicy
     from .use_predictor import load_use_predictor
+    from .weighted_rule import load_weighted_rule
 
     prefix, _, rest = name.partition(":")
     folder = find_pretrained(rest) if prefix == "pretrained" else find_checkpoint(Path(rest))
@@ -208,6 +210,8 @@ def _learned(name: str, **settings: Any) -> Policy:
         raise HetgymError(f"policy {name!r}: was trained with {card.algorithm}: name it {card.algorithm}:{rest}")
     if card.algorithm == "use-predictor":
         return load_use_predictor(name, folder, **settings)
+    if card.algorithm == "weighted-rule":
+        return load_weighted_rule(name, folder, **settings)
     if card.scenario.get("continuous"):
         return LearnedContinuousPolicy(name, folder, **settings)
     return LearnedPolicy(name, folder, **settings)

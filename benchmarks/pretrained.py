@@ -72,6 +72,14 @@ HEADLINES: dict[str, Headline] = {
         episodes=400,
         settings=(("noise_sigma", 0.5),),
     ),
+    "soc-stream-high": Headline(
+        "train-rule --scenario soc-stream-high --generations 30 --episodes 8",
+        "soc-stream-high",
+        "job_latency_mean",
+        "lwkr",
+        "It knows six kinds of job on one SoC at one load, and gains nothing where devices have lines (queue_limit).",
+        episodes=400,
+    ),
     "v2-lite": Headline(
         "train-cache --scenario v2-lite --updates 150 --held-out 6",
         "v2-lite",

@@ -200,7 +200,8 @@ class TaskGraphScenario(Scenario):
             return ("heft", "peft", "lookahead", "best-of-32:lookahead", "dls", "min-min", "mct", "random")
         online = ("re-heft", "rank-online-wait", "rank-online", "mct-online", "eft", "fifo")
         if isinstance(self.workload, JobStream):
-            return ("eft", "mct-online", "weighted-fair", "srcpf", "drf", "re-heft", *online[1:3], "fifo", "random")
+            by_job = ("lwkr", "weighted-fair", "srcpf", "drf")
+            return ("eft", "mct-online", *by_job, "re-heft", *online[1:3], "fifo", "random")
         return ("heft", "lookahead", "best-of-32:lookahead", *online, "random")
 
     @cached_property

@@ -470,6 +470,12 @@ class TaskGraphSimulator(Simulator):
         """Returns the schedule so far, one row a decided task, in order of decision (`Schedule.table`)."""
         return self.schedule(row).table(self.instance(row))
 
+    def bars(self, row: int) -> pd.DataFrame:
+        """Returns a bar for each decided task, on the lane of its device; groups are jobs, or tasks if there is one."""
+        from .render import bars
+
+        return bars(self.instance(row), self.schedule(row))
+
     def figure(self, row: int) -> Figure:
         """Returns a Gantt chart of the schedule so far."""
         from .render import gantt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -121,7 +122,7 @@ class DiscreteSAC(CandidateOffPolicyAlgorithm):
 
     def _check(self) -> None:
         for name, right, expected in (
-            ("temperature", self.temperature > 0, "must be above 0"),
+            ("temperature", 0 < self.temperature < math.inf, "must be above 0 and finite"),
             (
                 "target_entropy",
                 self.target_entropy is None or 0 <= self.target_entropy < 1,

@@ -25,11 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from hetgym.agents import make_policy
-from hetgym.agents.learned import LearnedPolicy
 from hetgym.evaluate.evaluation import play
 from hetgym.evaluate.summary import summarise
 from hetgym.train import TrainSettings, train
-from hetgym.train.training import HELD_OUT_SEED
+from hetgym.train.recorder import HELD_OUT_SEED
 
 ENCODERS = ("mlp", "mean", "gin", "gat")
 CELL, RESULT = "cell.json", "result.csv"
@@ -97,7 +96,8 @@ def played(settings: TrainSettings, name: str, instances: int) -> pd.DataFrame:
     simulator = scenario.simulator(min(BATCH, instances), settings.reward)
     seeds = FIRST_SEED + np.arange(instances // simulator.num_envs * simulator.num_envs)
     tables = []
-    for policy in (LearnedPolicy(settings.output / "last"), make_policy(scenario.baselines[0], scenario.family)):
+    for player in (f"ppo:{settings.output / 'last'}", scenario.baselines[0]):
+        policy = make_policy(player, scenario.family)
         rows = [play(simulator, policy, row.tolist()) for row in seeds.reshape(-1, simulator.num_envs)]
         table = pd.concat(rows, ignore_index=True)[["policy", "seed", "decision_seconds", scenario.metric]]
         tables.append(table.rename(columns={"seed": "episode", scenario.metric: "metric"}))

@@ -15,12 +15,11 @@ from ..errors import HetgymError
 class HindsightVecEnv(SB3VecEnv):
     """Shows what is known, and rewards a decision by what turns out.
 
-    A twin of the simulator plays the same graphs with the same luck and takes the same decisions, but knows the realised
-    durations. Its lower bound on the makespan is that of the episode's luck, so a decision costs what it lost, and
-    nothing for tasks that merely take long. Over an episode that is -(makespan - a number that no decision changes) /
-    HEFT makespan, as without a twin: what is best stays the same, and returns vary less. What only training knows is
-    kept from who decides, as in asymmetric actor-critic (Pinto et al. 2017, arXiv:1710.06542), which gives it to
-    the critic.
+    A twin of the simulator plays the same graphs with the same luck and takes the same decisions, but knows the
+    realised durations. Its lower bound on the makespan is that of the episode's luck, so a decision costs what it lost,
+    and nothing for tasks that merely take long. An episode returns -(makespan - what no decision changes) / HEFT
+    makespan, as it does without a twin: what is best stays the same, and returns vary less. As in asymmetric
+    actor-critic (Pinto et al. 2017, arXiv:1710.06542), what only training knows is kept from who decides.
 
     Attributes:
         twin: The simulator that knows.

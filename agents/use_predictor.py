@@ -149,7 +149,10 @@ def find_relatives(share: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class UsePredictor(CachePolicy):
-    """Evicts the expert that a trained network holds least likely to be used soon; it may load past the pool."""
+    """Evicts the expert that a trained network holds least likely to be used soon; it may load past the pool.
+
+    Where an episode plays one layer, the others tell the network nothing: their experts' states stay 0.
+    """
 
     def __init__(self, name: str, weights: FilterWeights, prefetch: str = "none", miss: str = "load") -> None:
         """Takes a network.

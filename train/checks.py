@@ -31,3 +31,14 @@ def check_shares(settings: Any, *names: str) -> None:
     for name in names:
         if not 0 < getattr(settings, name) <= 1:
             raise HetgymError(f"{name}: must be above 0 and at most 1 (given: {getattr(settings, name)})")
+
+
+def check_parts(settings: Any, *names: str) -> None:
+    """Checks that numbers are from 0 to 1.
+
+    Raises:
+        HetgymError: If one is not.
+    """
+    for name in names:
+        if not 0 <= getattr(settings, name) <= 1:
+            raise HetgymError(f"{name}: must be from 0 to 1 (given: {getattr(settings, name)})")

@@ -14,7 +14,7 @@ from ..agents.networks import CandidateCategorical, CandidateScorer
 from ..agents.policy import Policy
 from ..envs import Scenario, Simulator
 from ..errors import HetgymError, unknown_name
-from .checks import check_least, check_shares
+from .checks import check_least, check_parts, check_shares
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class ImitationSettings:
             HetgymError: If one is out of range, or there is no such loss.
         """
         check_least(self, rounds=1, episodes=1, num_envs=1, epochs=1, batch_size=1, value=0)
-        if not 0 <= self.beta <= 1:
-            raise HetgymError(f"beta: must be from 0 to 1 (given: {self.beta})")
+        check_parts(self, "beta")
         check_shares(self, "learning_rate")
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, list(LOSSES))

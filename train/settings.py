@@ -12,7 +12,7 @@ from ..envs import Scenario, load_scenario
 from ..envs.core.changes import parse_changes
 from ..errors import HetgymError
 from ..evaluate.sweep import parse_sweep
-from .checks import check_least, check_shares
+from .checks import check_least, check_parts, check_shares
 from .imitation import ImitationSettings
 
 
@@ -46,6 +46,19 @@ class OffPolicySettings:
     """QR-DQN: numbers that a candidate's return is described by."""
     exploration: float = 0.05
     """DQN, QR-DQN: part of the decisions that are drawn at random, after the first tenth of `steps`."""
+
+    def check(self, num_envs: int) -> None:
+        """Checks the numbers; those of SAC alone are checked by `hetgym.agents.sac.DiscreteSAC`.
+
+        Args:
+            num_envs: Environments side by side.
+
+        Raises:
+            HetgymError: If one is out of range.
+        """
+        check_least(self, buffer_size=num_envs, learning_starts=0, gradient_steps=1, quantiles=1)
+        check_shares(self, "tau")
+        check_parts(self, "exploration")
 
 
 @dataclass(frozen=True)
@@ -142,6 +155,8 @@ class TrainSettings:
             raise HetgymError(f"hidden: at most 4096, and rounds at most 64 (given: {self.hidden}, {self.rounds})")
         check_shares(self, "gamma", "gae_lambda", "learning_rate")
         self.imitation.check()
+        if self.algorithm != "ppo":
+            self.off_policy.check(self.num_envs)
         if self.decisions_per_rollout < 2:
             raise HetgymError("rollout: must hold at least 2 decisions in all environments together")
 

@@ -142,6 +142,35 @@ def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, object], mes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("buffer_size", -1, "must be at least 16"),
+        ("buffer_size", 15, "must be at least 16"),
+        ("learning_starts", -1, "must be at least 0"),
+        ("gradient_steps", 0, "must be at least 1"),
+        ("quantiles", 0, "must be at least 1"),
+        ("tau", 0.0, "must be above 0 and at most 1"),
+        ("tau", 1.5, "must be above 0 and at most 1"),
+        ("exploration", -0.1, "must be from 0 to 1"),
+        ("exploration", float("nan"), "must be from 0 to 1"),
+        ("temperature", 0.0, "must be above 0"),
+        ("temperature", float("inf"), "must be above 0"),
+        ("target_entropy", -0.1, "must be at least 0 and below 1"),
+        ("target_entropy", 1.0, "must be at least 0 and below 1"),
+        ("q_clip", 0.0, "must be above 0"),
+        ("entropy_penalty", -1.0, "must be at least 0"),
+        ("critic_entropy", -1.0, "must be at least 0"),
+    ],
+)
+def test_bad_settings_of_off_policy_algorithms_are_refused(
+    tmp_path: Path, name: str, value: float, message: str
+) -> None:
+    off_policy = replace(OffPolicySettings(), **{name: value})
+    with pytest.raises(HetgymError, match=f"^{name}: {message}.* \\(given: {value}\\)$"):
+        train(replace(SMALL, output=tmp_path, algorithm="sac", off_policy=off_policy))
+
+
 def test_resume_with_other_settings_is_refused(whole: Path) -> None:
     with pytest.raises(HetgymError, match="cannot resume with hidden = 8: the run was started with 16"):
         train(replace(SMALL, output=whole, steps=5_000, resume=True, hidden=8))

@@ -78,7 +78,7 @@ HEADLINES: dict[str, Headline] = {
         "soc-stream-high",
         "job_latency_mean",
         "lwkr",
-        "It knows six kinds of job on one SoC at one load, and gains nothing where devices have lines (queue_limit).",
+        "Six kinds of job on one SoC. With lines on devices it gains little (queue_limit 1) or nothing (4 and more).",
         episodes=400,
     ),
     "v2-lite": Headline(

@@ -63,8 +63,9 @@ HEADLINES: dict[str, Headline] = {
         episodes=1000,
     ),
     "random-noisy": Headline(
-        "train --scenario random-noisy --set noise_sigma=0.5 pool=4096 --rounds 1 --hidden 48 --steps 500000 "
-        "--entropy 0.005 --decay --evaluate-every 10 --held-out 400 --batch-size 1024",
+        "train --scenario random-noisy --set noise_sigma=0.5 pool=4096 --hindsight --rounds 1 --hidden 48 "
+        "--steps 1000000 --num-envs 128 --learning-rate 2e-3 --entropy 0.005 --decay --evaluate-every 20 "
+        "--held-out 400 --batch-size 2048",
         "random-noisy",
         "makespan",
         "re-heft",
@@ -77,7 +78,7 @@ HEADLINES: dict[str, Headline] = {
         "soc-stream-high",
         "job_latency_mean",
         "lwkr",
-        "It knows six kinds of job on one SoC at one load, and gains nothing where devices have lines (queue_limit).",
+        "Six kinds of job on one SoC. With lines on devices it gains little (queue_limit 1) or nothing (4 and more).",
         episodes=400,
     ),
     "v2-lite": Headline(

@@ -79,6 +79,8 @@ class TrainSettings:
     """How to learn: masked PPO, SAC (discrete, or for a continuous face), DQN or QR-DQN."""
     reward: str | None = None
     """One of the family's rewards; its first by default."""
+    hindsight: bool = False
+    """Whether decisions are rewarded by what turns out, which varies less: for task graphs in Dispatch, no streams."""
     output: Path = Path("runs/latest")
     """Folder of the run: checkpoints, TensorBoard files, the training curve."""
     start: Path | None = None

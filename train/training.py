@@ -147,9 +147,8 @@ def _resume(learner: Learner, last: Path, settings: TrainSettings) -> None:
     """
     card = load_card(last)
     for name, value in to_jsonable_python(asdict(settings)).items():
-        if name not in ELSEWHERE and card.settings[name] != value:
-            raise HetgymError(
-                f"{last}: cannot resume with {name} = {value!r}: the run was started with {card.settings[name]!r}"
-            )
+        started = card.settings.get(name, "nothing: it was trained by another version of hetgym")
+        if name not in ELSEWHERE and started != value:
+            raise HetgymError(f"{last}: cannot resume with {name} = {value!r}: the run was started with {started!r}")
     load_weights(learner.network, last)
     restore(learner, load_tensors(last / TRAINING), card.steps)

@@ -268,7 +268,7 @@ class TaskGraphScenario(Scenario):
             jobs = np.arange(len(arrival))
             slowdown = slowdowns_of_jobs(self.graphs, self.devices, self.luck, seed, episode, jobs, templates)
             return Instance(graph, self.devices, slowdown, self.information)
-        graph = self.graphs.sample(seed, episode if self.information == "exact" else episode % self.pool)
+        graph = self.graphs.sample(seed, episode % self.pool)
         if self.mode == "plan":
             return Instance(graph, self.devices, information=self.information)
         slowdown = draw_slowdowns(self.luck, self.devices, seed, episode, graph.num_tasks)

@@ -15,7 +15,7 @@ from ..agents.checkpoint import Card, package_versions, save_checkpoint
 from ..agents.evolution import Floats, SeparableCMA
 from ..agents.heuristics.online import dispatching
 from ..agents.heuristics.weighted_rule import RuleWeights, WeightedRule
-from ..agents.networks import NetworkSettings
+from ..agents.network_settings import NetworkSettings
 from ..agents.weighted_rule import ALGORITHM, rule_features, rule_tensors
 from ..envs import Scenario, Simulator, load_scenario
 from ..envs.core.changes import parse_changes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ..agents.networks import NetworkSettings
+from ..agents.network_settings import NetworkSettings
 from ..envs import Scenario, load_scenario
 from ..envs.core.changes import parse_changes
 from ..errors import HetgymError

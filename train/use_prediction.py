@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..agents.checkpoint import Card, package_versions, save_checkpoint
 from ..agents.heuristics.caching.use_filter import OBSERVED, observations
-from ..agents.networks import NetworkSettings
+from ..agents.network_settings import NetworkSettings
 from ..agents.use_predictor import ALGORITHM, UseNetwork, UsePredictor, find_relatives
 from ..envs import load_scenario
 from ..envs.core.changes import parse_changes

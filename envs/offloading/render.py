@@ -72,7 +72,9 @@ def bars(table: pd.DataFrame, instance: Instance) -> pd.DataFrame:
     lanes = [f"request {request}" for request in table["request"]]
     split = _is_split(table)
     stages = [
-        pd.DataFrame({"lane": lanes, "begin": table[first], "end": table[last], "group": _stage_name(name, last, split)})
+        pd.DataFrame(
+            {"lane": lanes, "begin": table[first], "end": table[last], "group": _stage_name(name, last, split)}
+        )
         for name, first, last, _ in STAGES
     ]
     together = pd.concat(stages, ignore_index=True)

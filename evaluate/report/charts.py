@@ -225,7 +225,7 @@ def _curve(own: pd.DataFrame, x: str, place: int) -> list[Trace]:
         "x": values + values[::-1],
         "y": _list(own["mean_high"]) + _list(own["mean_low"])[::-1],
         "fill": "toself",
-        "fillcolor": faint(colour),
+        "fillcolor": _faint(colour),
         "line": {"width": 0},
         "hoverinfo": "skip",
         "showlegend": False,
@@ -299,8 +299,8 @@ def _front(own: pd.DataFrame, pair: tuple[str, str], place: int) -> list[Trace]:
         "legendgroup": name,
         "x": _list(costs[:, 0]),
         "y": _list(costs[:, 1]),
-        "error_x": {"array": _list(errors[:, 0]), "thickness": 1, "width": 0, "color": faint(colour, 0.6)},
-        "error_y": {"array": _list(errors[:, 1]), "thickness": 1, "width": 0, "color": faint(colour, 0.6)},
+        "error_x": {"array": _list(errors[:, 0]), "thickness": 1, "width": 0, "color": _faint(colour, 0.6)},
+        "error_y": {"array": _list(errors[:, 1]), "thickness": 1, "width": 0, "color": _faint(colour, 0.6)},
         "marker": {
             "color": colour,
             "symbol": [symbol if best else f"{symbol}-open" for best in own["on_front"]],
@@ -402,7 +402,9 @@ def _setting_axis(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _are_numbers(values: Sequence[Any] | pd.Series[Any]) -> bool:
-    return all(isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_) for value in values)
+    return all(
+        isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_) for value in values
+    )
 
 
 def rows_axis(names: Sequence[str]) -> dict[str, Any]:
@@ -450,6 +452,6 @@ def _dash(place: int) -> str:
     return DASHES[place // len(COLOURS) % len(DASHES)]
 
 
-def faint(colour: str, opacity: float = 0.14) -> str:
+def _faint(colour: str, opacity: float = 0.14) -> str:
     red, green, blue = (int(colour[first : first + 2], 16) for first in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"

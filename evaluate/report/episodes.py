@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ...agents import make_policy
 from ...envs import Scenario
-from ...errors import HetgymError
+from ...errors import HetgymError, replacing
+from ..cells import Cell
 from ..comparison import Played
 from ..evaluation import play_out
 from .charts import COLOURS, HOVER, Trace, legend, rows_axis
 from .numbers import UNITS, quantity
 from .parts import Chart
-from .tables import best_causal, policy_name
+from .tables import policy_name
 
 MOST_BARS, MOST_LANES = 600, 32
 """Of an episode that is drawn; what follows is left out."""
@@ -29,8 +31,8 @@ TITLE_HEIGHT, BELOW = 34, 56
 """Pixels above a policy's lanes, and below all."""
 
 
-def replay(scenario: Scenario, policy: str, seed: int) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Plays the first episode of a seed again, and returns its bars and its metrics.
+def replay(scenario: Scenario, policy: str, seed: int) -> pd.DataFrame:
+    """Plays the first episode of a seed again, and returns its bars.
 
     Args:
         scenario: What is played.
@@ -38,14 +40,29 @@ def replay(scenario: Scenario, policy: str, seed: int) -> tuple[pd.DataFrame, di
         seed: Of the episode.
 
     Returns:
-        What `Simulator.bars` and `Simulator.metrics_of` return.
+        The first bars of what `Simulator.bars` returns, see `cut`; ``attrs["bars"]`` says how many there are in all.
 
     Raises:
         HetgymError: If the policy cannot be had by its name.
     """
     simulator = scenario.for_single_episodes().simulator(1)
     play_out(simulator, make_policy(policy, scenario.family), [seed])
-    return simulator.bars(0), simulator.metrics_of(0)
+    bars = simulator.bars(0)
+    shown = cut(bars)
+    shown.attrs["bars"] = len(bars)
+    return shown
+
+
+def _kept_or_replayed(scenario: Scenario, policy: str, seed: int, folder: Path | None) -> pd.DataFrame:
+    """Returns what `replay` does; what is kept in a folder is not played again."""
+    if folder is None:
+        return replay(scenario, policy, seed)
+    path = folder / f"{Cell(scenario, policy, seed, 1).key}.parquet"
+    if not path.is_file():
+        bars = replay(scenario, policy, seed)
+        with replacing(path, "episode") as partial:
+            bars.to_parquet(partial)
+    return pd.read_parquet(path)
 
 
 def chosen_policies(played: Played, summary: pd.DataFrame, more: bool) -> list[str]:
@@ -65,32 +82,33 @@ def chosen_policies(played: Played, summary: pd.DataFrame, more: bool) -> list[s
     return list(dict.fromkeys(wanted))[:3]
 
 
-def episode_chart(played: Played, summary: pd.DataFrame, more: bool) -> Chart:
+def episode_chart(played: Played, summary: pd.DataFrame, more: bool, folder: Path | None = None) -> Chart:
     """Returns the first episode of some policies: lanes of bars, one policy above the other on the same clock.
 
     Args:
         played: The contest.
         summary: What `compare` said of it.
         more: Whether more is better.
+        folder: Where episodes are kept, and found again; by default nowhere.
     """
     seed = int(played.table["seed"].min())
-    drawn: dict[str, pd.DataFrame] = {}
-    titles, notes = [], []
-    clairvoyant = summary.set_index("policy")["clairvoyant"]
+    outcome = played.table[played.table["seed"] == seed].set_index("policy")
+    drawn, titles, notes = [], [], []
     for policy in chosen_policies(played, summary, more):
         try:
-            bars, metrics = replay(played.scenario, policy, seed)
+            bars = _kept_or_replayed(played.scenario, policy, seed, folder)
         except HetgymError as error:
             notes.append(f"{policy} could not be played again: {error}.")
             continue
-        drawn[policy] = cut(bars)
-        value = quantity(metrics[played.metric], UNITS.get(played.metric, ""))
-        titles.append(f"<b>{policy_name(policy, clairvoyant[policy])}</b>: {played.metric} {value}")
-        if len(drawn[policy]) < len(bars):
-            notes.append(f"{policy}: the first {len(drawn[policy]):,} of {len(bars):,} bars.")
+        drawn.append(bars)
+        name = policy_name(policy, bool(outcome["clairvoyant"][policy]))
+        value = quantity(outcome[played.metric][policy], UNITS.get(played.metric, ""))
+        titles.append(f"<b>{name}</b>: {played.metric} {value}")
+        if len(bars) < bars.attrs["bars"]:
+            notes.append(f"{policy}: the first {len(bars):,} of {bars.attrs['bars']:,} bars.")
     notes.append("Drag to zoom, double-click to zoom out; hover for begin and end.")
     title = f"{played.name}: the episode of seed {seed}"
-    return Chart(title, *timelines(list(drawn.values()), titles), " ".join(notes), wide=True)
+    return Chart(title, *timelines(drawn, titles), " ".join(notes), wide=True)
 
 
 def cut(bars: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +136,13 @@ def timelines(episodes: list[pd.DataFrame], titles: list[str]) -> tuple[list[Tra
         "barmode": "overlay",
         "bargap": 0.12,
         "uniformtext": {"mode": "hide", "minsize": 8},
-        "xaxis": {"ticksuffix": "s", "exponentformat": "SI", "title": {"text": "time"}, "anchor": "free", "position": 0},
+        "xaxis": {
+            "ticksuffix": "s",
+            "exponentformat": "SI",
+            "title": {"text": "time"},
+            "anchor": "free",
+            "position": 0,
+        },
         "annotations": [],
         "legend": {**legend(), "traceorder": "normal"},
     }

@@ -23,5 +23,7 @@ GUIDE = {
         "“No difference” means that these episodes show none, not that there is none."
     ),
     "Gap closed": "is how far a policy goes from the reference (0) to an oracle (1), which reads the future.",
-    "Decision time": "is what a policy itself takes for a decision, in wall time; the one number that varies by machine.",
+    "Decision time": (
+        "is what a policy itself takes for a decision, in wall time: the one number that differs between machines."
+    ),
 }

@@ -86,7 +86,9 @@ def contest_table(played: Played, summary: pd.DataFrame, more: bool) -> Table:
         Column("won", f"Episodes in which it was better than {played.reference}."),
         Column("tied", "Episodes in which both were the same."),
         Column("lost", f"Episodes in which it was worse than {played.reference}."),
-        Column("IQM score", f"Interquartile mean of how many times better than {played.reference} it was in an episode."),
+        Column(
+            "IQM score", f"Interquartile mean of how many times better than {played.reference} it was in an episode."
+        ),
         Column("P(better)", f"Probability of being better than {played.reference} in an episode; a tie counts half."),
         Column("p", "Of a difference of means by chance; Holm-corrected for the number of policies."),
         Column("verdict", "At 5 %.", is_text=True),

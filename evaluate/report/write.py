@@ -28,7 +28,7 @@ from .tables import comparisons_table, contest_table, front_table, glance_table,
 FAMILIES = {"task-graph": "Task graphs", "offloading": "Offloading", "expert-cache": "Expert caching"}
 
 
-def write_report(results: Results, folder: Path, about: About) -> Path:
+def write_report(results: Results, folder: Path, about: About, episodes: Path | None = None) -> Path:
     """Writes ``report.html`` and ``report.md``; each replaces another atomically.
 
     The page needs nothing but itself: it can be opened from disk, sent and archived. Its numbers are also in the
@@ -38,6 +38,7 @@ def write_report(results: Results, folder: Path, about: About) -> Path:
         results: What came of a suite.
         folder: Where the files are written.
         about: What was run.
+        episodes: Where the bars of episodes that are drawn are kept, and found again; by default nowhere.
 
     Returns:
         The path of the page.
@@ -45,8 +46,14 @@ def write_report(results: Results, folder: Path, about: About) -> Path:
     Raises:
         HetgymError: If a file cannot be written.
     """
-    sections = sections_of(results)
-    content = {"suite": results.suite, "about": about, "facts": _facts(results, about), "sections": sections, "guide": GUIDE}
+    sections = sections_of(results, episodes)
+    content = {
+        "suite": results.suite,
+        "about": about,
+        "facts": _facts(results, about),
+        "sections": sections,
+        "guide": GUIDE,
+    }
     templates = Environment(
         loader=PackageLoader(__package__, "templates"),
         undefined=StrictUndefined,
@@ -62,8 +69,13 @@ def write_report(results: Results, folder: Path, about: About) -> Path:
     return folder / "report.html"
 
 
-def sections_of(results: Results) -> list[Section]:
-    """Returns what a report says, in order."""
+def sections_of(results: Results, episodes: Path | None = None) -> list[Section]:
+    """Returns what a report says, in order.
+
+    Args:
+        results: What came of a suite.
+        episodes: As in `write_report`.
+    """
     compared = [(one, one.compare(), more_is_better(one.metric, one.scenario)) for one in results.contests]
     sections = [Section("Summary", parts=(glance_table(compared),))] if compared else []
     sections += _family_sections(results.contests)
@@ -71,7 +83,7 @@ def sections_of(results: Results) -> list[Section]:
         parts = (
             ratio_chart(played, summary, more),
             contest_table(played, summary, more),
-            episode_chart(played, summary, more),
+            episode_chart(played, summary, more, episodes),
         )
         sections.append(Section(played.name, _intro(played), parts))
     sections += [_sweep_section(played) for played in results.sweeps]

@@ -1,4 +1,4 @@
-"""Pages that are made when the site is built: one for each environment, each policy and each package (a MkDocs hook)."""
+"""Pages that are made when the site is built, for environments, policies and packages (a MkDocs hook)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,16 @@ DOCS = Path(__file__).parent
 
 FAMILIES = ("task-graph", "expert-cache", "offloading")
 
-PACKAGES = ("hardware_models", "workloads", "workloads.routing", "envs", "agents", "agents.networks", "evaluate", "train")
+PACKAGES = (
+    "hardware_models",
+    "workloads",
+    "workloads.routing",
+    "envs",
+    "agents",
+    "agents.networks",
+    "evaluate",
+    "train",
+)
 """Whose public names the reference lists: those of ``__all__``."""
 
 MODULES = (
@@ -267,7 +276,7 @@ def generated() -> dict[str, dict[str, str]]:
     return {"Environments": environments, "Policies": policies, "Reference": reference}
 
 
-def navigation(section: str, paths: list[str]) -> list[Any]:
+def navigation(paths: list[str]) -> list[Any]:
     """Returns the entries of a section: the pages as they come, those of one folder together."""
     titles = {group: content["title"] for group, content in policy_table().items()}
     entries: list[Any] = []
@@ -288,7 +297,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for path, content in pages.items():
             files.append(File.generated(config, path, content=content))
     config.nav = [
-        {title: navigation(title, list(sections[title])) if title in sections else entry}
+        {title: navigation(list(sections[title])) if title in sections else entry}
         for item in config.nav or []
         for title, entry in item.items()
     ]

@@ -85,7 +85,8 @@ def mathml(latex: str, display: str = "inline") -> str:
         latex: The formula.
         display: ``inline`` or ``block``.
     """
-    return convert(latex, display=display)
+    # Markdown would take a line that begins with <math> for a block.
+    return f'<span class="formula-{display}">{convert(latex, display=display)}</span>'
 
 
 def with_formulas(text: str) -> str:
@@ -210,7 +211,7 @@ def names_of(group: str) -> list[str]:
 def policy_page(group: str, name: str, entry: dict[str, str], symbols: str) -> str:
     """Returns the page of a policy: what it does, its formula, its source, and what it reads."""
     parts = [f"# {name}", with_formulas(entry["rule"])]
-    parts += [f'<div class="formula">{mathml(entry["formula"], "block")}</div>', with_formulas(symbols)]
+    parts += [mathml(entry["formula"], "block"), with_formulas(symbols)]
     parts += [f"**Source**: {with_links(entry['source'])}."]
     if group != "patterns":
         parts += [f"**Reads**: {what_it_reads(group, name)}."]

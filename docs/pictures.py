@@ -94,7 +94,7 @@ OFFLOADING: dict[str, tuple[str, dict[str, Any]]] = {
 ENVIRONMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "TaskGraphPlan-v0": ("peft", {"num_tasks": 20}),
     "TaskGraphDispatch-v0": ("rank-online-wait", {"num_tasks": 20}),
-    "ExpertCache-v0": ("lfru", {}),
+    "ExpertCache-v0": ("lfru", {"cache_fraction": 0.75}),
     "Offload-v0": ("weighted-greedy", {"horizon": 40.0}),
     "OffloadContinuous-v0": ("partial-split", {}),
     "MOOffload-v0": ("greedy-delay", {"horizon": 40.0}),

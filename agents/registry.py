@@ -123,15 +123,19 @@ def describe_policies() -> dict[str, str]:
     """Returns the first line on every policy, by name or pattern of names; on one of several families, a line each."""
     described: dict[str, str] = {}
     for family in (*_BY_FAMILY, None):
-        for name, maker in _makers(family).items():
+        for name, maker in policy_makers(family).items():
             line = (maker.__doc__ or "").splitlines()[0]
             if line not in described.setdefault(name, line):
                 described[name] += f" {family}: {line}"
     return described | _PATTERNS
 
 
-def _makers(family: str | None) -> dict[str, Callable[..., Policy]]:
-    """Returns what makes policies, by name: those of a family before those of the others."""
+def policy_makers(family: str | None) -> dict[str, Callable[..., Policy]]:
+    """Returns what makes policies, by name; where several families have one of a name, that of the given family.
+
+    Args:
+        family: Whose names count first; None for no family in particular.
+    """
     registers = [register for own in (_BY_FAMILY, _SOLVERS) for name, register in own.items() if name != family]
     registers += [own[family] for own in (_BY_FAMILY, _SOLVERS) if family in own]
     return {name: maker for register in registers for name, maker in register.items()} | _ANY_FAMILY
@@ -154,7 +158,7 @@ def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Pol
     Raises:
         HetgymError: If there is no such policy, the checkpoint is not right, or the callable cannot be had.
     """
-    named = _makers(family or next(iter(_BY_FAMILY)))
+    named = policy_makers(family or next(iter(_BY_FAMILY)))
     if name in named:
         return _called(name, named[name], settings)
     if "+" in name and ":" not in name:

@@ -85,7 +85,7 @@ HEADLINES: dict[str, Headline] = {
         "train-cache --scenario v2-lite --updates 150 --held-out 6",
         "v2-lite",
         "hit_rate",
-        "lfu",
+        "lfu-tokens",
         "It knows the experts of DeepSeek-V2-Lite alone, one request at a time, and says nothing about prefetching.",
         episodes=200,
     ),
@@ -93,7 +93,7 @@ HEADLINES: dict[str, Headline] = {
         "train-cache --scenario qwen3-30b --updates 100 --batch-size 2 --traces 16 --held-out 4",
         "qwen3-30b",
         "hit_rate",
-        "lfu",
+        "lfu-tokens",
         "It knows the experts of Qwen3-30B-A3B alone, one request at a time, and says nothing about prefetching.",
         episodes=200,
     ),
@@ -117,9 +117,8 @@ def folder_of(name: str, seed: int) -> Path:
 def train(name: str, seed: int) -> None:
     """Trains one agent, or goes on where it was killed."""
     run = folder_of(name, seed)
-    command = HEADLINES[name].command
-    resumed = ["--resume"] if command.startswith("train ") and (run / "last").exists() else []
-    main([*shlex.split(command), "--seed", str(seed), "--output", str(run), *resumed])
+    resumed = ["--resume"] if (run / "last").exists() else []
+    main([*shlex.split(HEADLINES[name].command), "--seed", str(seed), "--output", str(run), *resumed])
 
 
 def measured(name: str) -> pd.DataFrame:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
+from ..agents.checkpoint import Card
 from ..errors import HetgymError
 
 
@@ -42,3 +48,22 @@ def check_parts(settings: Any, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(settings, name) <= 1:
             raise HetgymError(f"{name}: must be from 0 to 1 (given: {getattr(settings, name)})")
+
+
+def check_unchanged(folder: Path, card: Card, settings: Any, free: Collection[str]) -> None:
+    """Checks that a run goes on with the settings that it was started with.
+
+    Args:
+        folder: The checkpoint that it goes on from.
+        card: The checkpoint's.
+        settings: A dataclass.
+        free: Names of those that may be others.
+
+    Raises:
+        HetgymError: If another differs.
+    """
+    for name, value in to_jsonable_python(asdict(settings)).items():
+        if name not in free and card.settings.get(name) != value:
+            raise HetgymError(
+                f"{folder}: cannot resume with {name} = {value!r}: the run was started with {card.settings.get(name)!r}"
+            )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
-from pydantic_core import to_jsonable_python
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -25,12 +23,12 @@ from ..agents.checkpoint import (
 from ..agents.learner import Learner
 from ..agents.networks import CandidateScorer, NetworkSettings
 from ..agents.sac_continuous import ContinuousSAC
-from ..agents.sac_continuous import imitate as imitate_continuous
 from ..envs import Scenario
 from ..errors import HetgymError
 from .algorithms import make_learner
+from .checks import check_unchanged
 from .environments import TRAINING_SEED, schema_of, training_env
-from .imitation import imitate
+from .imitation import imitate, imitate_continuous
 from .recorder import Progress, Recorder
 from .settings import TrainSettings
 from .state import restore
@@ -106,9 +104,7 @@ def _prepare(learner: Learner, settings: TrainSettings, scenario: Scenario, prog
     seed = TRAINING_SEED + settings.seed * 2**16
     expert, chosen = make_policy(settings.imitate, scenario.family), settings.imitation
     if isinstance(learner, ContinuousSAC):
-        classroom = scenario.simulator(chosen.num_envs, settings.reward)
-        classroom.reset(np.arange(seed, seed + chosen.num_envs))
-        imitate_continuous(learner, expert, classroom, chosen.rounds, chosen.epochs, chosen.batch_size)
+        imitate_continuous(learner, scenario, expert, chosen, seed)
         return
     if settings.normalise_returns:
         # What values are worth is not known before learning begins.
@@ -146,9 +142,6 @@ def _resume(learner: Learner, last: Path, settings: TrainSettings) -> None:
         HetgymError: If the run was started with other settings.
     """
     card = load_card(last)
-    for name, value in to_jsonable_python(asdict(settings)).items():
-        started = card.settings.get(name, "nothing: it was trained by another version of hetgym")
-        if name not in ELSEWHERE and started != value:
-            raise HetgymError(f"{last}: cannot resume with {name} = {value!r}: the run was started with {started!r}")
+    check_unchanged(last, card, settings, ELSEWHERE)
     load_weights(learner.network, last)
     restore(learner, load_tensors(last / TRAINING), card.steps)

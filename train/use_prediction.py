@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from ..agents.checkpoint import Card, package_versions, save_checkpoint
+from ..agents.checkpoint import TRAINING, find_last, load_card, load_tensors, load_weights, save_checkpoint
 from ..agents.heuristics.caching.use_filter import OBSERVED, observations
 from ..agents.network_settings import NetworkSettings
+from ..agents.learner import load_optimizer_state, optimizer_state, part
 from ..agents.use_predictor import ALGORITHM, UseNetwork, UsePredictor, find_relatives
 from ..envs import load_scenario
 from ..envs.core.changes import parse_changes
@@ -23,12 +23,15 @@ from ..envs.expert_cache.scenario import ExpertCacheScenario
 from ..envs.expert_cache.simulator import ExpertCacheSimulator
 from ..errors import HetgymError
 from ..workloads.routing.sources import GeneratedRouting, RecordedRouting
-from .checks import check_least, check_shares
+from .checks import check_least, check_shares, check_unchanged
 from .environments import TRAINING_SEED
-from .recorder import HELD_OUT_SEED, write_curve
+from .recorder import HELD_OUT_SEED, make_card, read_curve, write_curve
 
 FOLDS = 5
 """Parts of a recording. Of one nothing is ever read, another is held out to choose the best checkpoint by."""
+
+ELSEWHERE = ("output", "resume", "updates", "threads")
+"""Settings that a resumed run may change; with other updates its learning rate falls otherwise from then on."""
 
 _WARM_UP = 5
 _LARGEST_GRADIENT = 1.0
@@ -44,6 +47,8 @@ class UsePredictionSettings:
     """Settings of the scenario to change, as NAME=VALUE."""
     output: Path = Path("runs/latest")
     """Folder of the run: checkpoints, the training curve."""
+    resume: bool = False
+    """Go on from the last checkpoint in the output folder, until `updates` in all."""
     seed: int = 0
     """Of the traces, the network and the order of training."""
     traces: int = 24
@@ -145,7 +150,7 @@ def train_use_predictor(
         The run's folder: ``best`` and ``last`` are checkpoints, ``curve.csv`` the results on held-out episodes.
 
     Raises:
-        HetgymError: If a setting is not right.
+        HetgymError: If a setting is not right, or there is nothing to resume.
     """
     settings.check()
     scenario = settings.load_scenario()
@@ -156,12 +161,11 @@ def train_use_predictor(
     network = UseNetwork(
         *find_relatives(share), settings.width, settings.hidden, scenario.top_k / scenario.items.num_experts
     )
-    recorder = _Recorder(settings, scenario, network)
     optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: min(1.0, (done + 1) / _WARM_UP) * (1 - done / settings.updates)
-    )
-    for update in range(settings.updates):
+    recorder = _Recorder(settings, scenario, network, optimizer)
+    done = recorder.resume(find_last(settings.output)) if settings.resume else 0
+    for update in range(done, settings.updates):
+        optimizer.param_groups[0]["lr"] = _learning_rate(settings, update)
         chosen = torch.randperm(len(observed))[: settings.batch_size]
         loss = nn.functional.binary_cross_entropy_with_logits(
             network(observed[chosen]), wanted[chosen], counts[chosen].expand_as(wanted[chosen])
@@ -170,11 +174,14 @@ def train_use_predictor(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
         optimizer.step()
-        schedule.step()
         recorder.note(update + 1, loss.item())
         if progress:
             progress(update + 1, recorder.latest)
     return settings.output
+
+
+def _learning_rate(settings: UsePredictionSettings, done: int) -> float:
+    return settings.learning_rate * (min(1.0, (done + 1) / _WARM_UP) * (1 - done / settings.updates))
 
 
 def _training_instances(settings: UsePredictionSettings, scenario: ExpertCacheScenario) -> list[Instance]:
@@ -206,15 +213,32 @@ def _examples(instances: list[Instance], settings: UsePredictionSettings) -> tup
 class _Recorder:
     """Evaluates on held-out episodes, and keeps the best and the last checkpoint."""
 
-    def __init__(self, settings: UsePredictionSettings, scenario: ExpertCacheScenario, network: UseNetwork) -> None:
+    def __init__(
+        self, settings: UsePredictionSettings, scenario: ExpertCacheScenario, network: UseNetwork, optimizer: Optimizer
+    ) -> None:
         self.latest: dict[str, float] = {}
-        self._settings, self._scenario, self._network = settings, scenario, network
+        self._settings, self._scenario, self._network, self._optimizer = settings, scenario, network, optimizer
         self._curve: list[dict[str, float]] = []
         self._losses: list[float] = []
         self._held_out = None if scenario.varies else parts(scenario, {(settings.fold + 1) % FOLDS})
         count = len(self._held_out) if self._held_out else settings.held_out
         self._simulator: ExpertCacheSimulator = scenario.for_single_episodes().simulator(count)
         self._simulator.observes = self._simulator.logs = False
+
+    def resume(self, last: Path) -> int:
+        """Brings what has just been made to where a checkpoint was written, and returns the updates until then.
+
+        Raises:
+            HetgymError: If the run was started with other settings.
+        """
+        card = load_card(last)
+        check_unchanged(last, card, self._settings, ELSEWHERE)
+        load_weights(self._network, last)
+        state = load_tensors(last / TRAINING)
+        load_optimizer_state(self._optimizer, part(state, "optimizer"))
+        torch.set_rng_state(state["torch_random"])
+        self._curve = read_curve(self._settings.output, card.steps)
+        return card.steps
 
     def note(self, update: int, loss: float) -> None:
         """Notes the loss of an update; from time to time it is an evaluation's turn."""
@@ -236,23 +260,19 @@ class _Recorder:
         best = max((point["hit_rate"] for point in self._curve), default=-np.inf)
         self._curve.append({"steps": update, **self.latest})
         output = self._settings.output
-        names = ["best", "last"] if self.latest["hit_rate"] > best else ["last"]
-        for name in names:
-            save_checkpoint(output / name, self._card(update), self._network.state_dict())
-        write_curve(self._curve, output)
-
-    def _card(self, update: int) -> Card:
-        settings = self._settings
-        return Card(
+        card = make_card(
+            self._settings,
+            self._scenario,
             algorithm=ALGORITHM,
-            family=self._scenario.family,
-            scenario=self._scenario.model_dump(mode="json"),
-            seed=settings.seed,
             steps=update,
-            command=shlex.join(sys.argv),
-            versions=package_versions(),
-            network=NetworkSettings(hidden=settings.width, rounds=0, outputs=settings.hidden),
+            network=NetworkSettings(hidden=self._settings.width, rounds=0, outputs=self._settings.hidden),
             features={"observed": list(OBSERVED)},
             results=self.latest,
-            settings={**asdict(settings), "output": str(settings.output)},
         )
+        weights = self._network.state_dict()
+        if self.latest["hit_rate"] > best:
+            save_checkpoint(output / "best", card, weights)
+        write_curve(self._curve, output)
+        training = {f"optimizer.{name}": tensor for name, tensor in optimizer_state(self._optimizer).items()}
+        training["torch_random"] = torch.get_rng_state()
+        save_checkpoint(output / "last", card, weights, training)

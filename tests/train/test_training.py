@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 from hetgym import HetgymError
 from hetgym.agents import make_policy
 from hetgym.agents.checkpoint import load_card
-from hetgym.evaluate import evaluate
+from hetgym.envs import load_scenario
+from hetgym.evaluate import evaluate, find_worst_case
 from hetgym.evaluate.figures import training_curve
 from hetgym.train import TrainSettings, train
 from hetgym.train.imitation import ImitationSettings
@@ -219,6 +220,16 @@ def test_curriculum_goes_on_with_the_network_of_the_stage_before(tmp_path: Path)
     alone = train(replace(SMALL, output=tmp_path / "again", steps=640, start=tmp_path / "stage-0"))
     assert_same_tensors(last, alone, "policy")
     assert train(replace(settings, resume=True)) == last  # all done already
+
+
+def test_what_a_search_against_the_agent_found_is_mixed_in(whole: Path, tmp_path: Path) -> None:
+    scenario = load_scenario("random", num_tasks=10, num_devices=3)
+    find_worst_case(scenario, f"ppo:{whole}", "heft", iterations=3, episodes=2).save(tmp_path / "worst.yaml")
+    mix = (str(tmp_path / "worst.yaml"),)
+    run = train(replace(SMALL, output=tmp_path / "run", steps=320, mix=mix, start=whole))
+    assert load_card(run / "last").settings["mix"] == list(mix)
+    plain = train(replace(SMALL, output=tmp_path / "plain", steps=320, start=whole))
+    assert not np.array_equal(weights(run)["heads.weight"], weights(plain)["heads.weight"])
 
 
 def test_only_the_first_stage_imitates() -> None:

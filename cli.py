@@ -40,9 +40,7 @@ from .evaluate.suite import Results
 from .evaluate.summary import check_metrics, find_reference
 from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
-from .train.evolution import EvolutionSettings, train_rule
-from .train.settings import TrainSettings
-from .train.use_prediction import UsePredictionSettings, train_use_predictor
+from .train.settings import EvolutionSettings, TrainSettings, UsePredictionSettings
 
 What = Literal["scenarios", "suites", "policies", "platforms", "environments"]
 
@@ -206,6 +204,8 @@ def _train(settings: TrainSettings) -> None:
 
 
 def _train_cache(settings: UsePredictionSettings) -> None:
+    from .train.use_prediction import train_use_predictor
+
     with progress("training", settings.updates) as (bar, task):
 
         def show(updates: int, results: dict[str, float]) -> None:
@@ -220,6 +220,8 @@ def _train_cache(settings: UsePredictionSettings) -> None:
 
 
 def _train_rule(settings: EvolutionSettings) -> None:
+    from .train.evolution import train_rule
+
     with progress("training", settings.generations) as (bar, task):
 
         def show(generations: int, results: dict[str, float]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
-from ..agents.checkpoint import Card
 from ..errors import HetgymError
+
+if TYPE_CHECKING:
+    from ..agents.checkpoint import Card
 
 
 def check_least(settings: Any, **least: float) -> None:

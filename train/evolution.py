@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,10 @@ from ..agents.network_settings import NetworkSettings
 from ..agents.weighted_rule import ALGORITHM, rule_features, rule_tensors
 from ..envs import Scenario, Simulator, load_scenario
 from ..envs.core.changes import parse_changes
-from ..errors import HetgymError
 from ..evaluate.evaluation import play
-from .checks import check_least
 from .environments import TRAINING_SEED
 from .recorder import HELD_OUT_SEED, write_curve
+from .settings import EvolutionSettings
 
 TAIL = "job_latency_p99"
 """What must not get worse than the reference's, in streams."""
@@ -32,44 +31,6 @@ TAIL_MARGIN = 0.03
 
 STEP = 0.15
 """Standard deviation of the first trials in each weight."""
-
-
-@dataclass(frozen=True)
-class EvolutionSettings:
-    """Trains a dispatching rule of weighted features by evolution."""
-
-    scenario: str = "soc-stream-high"
-    """A scenario of task graphs in mode dispatch, or a path to one."""
-    set: tuple[str, ...] = ()
-    """Settings of the scenario to change, as NAME=VALUE."""
-    output: Path = Path("runs/latest")
-    """Folder of the run: checkpoints, the training curve."""
-    seed: int = 0
-    """Of the instances and the trials."""
-    generations: int = 60
-    """Each tries a population of rules on the same new episodes."""
-    population: int = 16
-    """Rules in a generation, an even number."""
-    episodes: int = 16
-    """That each rule plays in a generation."""
-    reference: str = "mct-online"
-    """What rules are measured against, on the same episodes."""
-    tail: float = 0.3
-    """Streams: weight of the 99th percentile of job latency, as far as it is not 3 % below the reference's."""
-    evaluate_every: int = 5
-    """Generations between two evaluations on held-out episodes, each with a checkpoint."""
-    held_out: int = 64
-    """Held-out episodes."""
-
-    def check(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            HetgymError: If one is out of range.
-        """
-        check_least(self, seed=0, generations=1, population=4, episodes=1, tail=0, evaluate_every=1, held_out=1)
-        if self.population % 2:
-            raise HetgymError(f"population: must be even: trials come in pairs (given: {self.population})")
 
 
 class _Course:

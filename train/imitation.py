@@ -19,49 +19,11 @@ from ..agents.policy import Policy
 from ..agents.sac_continuous import ContinuousSAC, decide
 from ..envs import Scenario, Simulator
 from ..envs.core.simulator import Arrays
-from ..errors import HetgymError, unknown_name
-from .checks import check_least, check_parts, check_shares
+from ..errors import HetgymError
+from .settings import ImitationSettings
 
 LEAST_EXPLORATION = -2.0
 """Logarithm of the standard deviation that an actor explores with at first when it has imitated."""
-
-
-@dataclass(frozen=True)
-class ImitationSettings:
-    """How a policy is imitated."""
-
-    rounds: int = 4
-    """Of demonstrations, each followed by training on all that there are."""
-    episodes: int = 512
-    """In a round, rounded up to whole batches."""
-    num_envs: int = 128
-    """Environments side by side."""
-    beta: float = 0.5
-    """In round i, from 0, the expert takes a share beta^i of the decisions, the network the others; of an expert that
-    is not reactive, all are the expert's."""
-    epochs: int = 4
-    """Passes over all demonstrations in a round."""
-    batch_size: int = 512
-    """Decisions in a gradient step."""
-    learning_rate: float = 2e-3
-    """Of Adam, at first; it falls linearly, epoch by epoch, to 0 after the last."""
-    loss: str = "cross-entropy"
-    """One of `hetgym.agents.imitation.LOSSES`."""
-    value: float = 0.5
-    """Weight of the squared error of the values, as a share of the returns' mean square, so that returns of any size
-    leave the network free to learn the decisions; 0 leaves values out."""
-
-    def check(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            HetgymError: If one is out of range, or there is no such loss.
-        """
-        check_least(self, rounds=1, episodes=1, num_envs=1, epochs=1, batch_size=1, value=0)
-        check_parts(self, "beta")
-        check_shares(self, "learning_rate")
-        if self.loss not in LOSSES:
-            raise unknown_name("loss", self.loss, list(LOSSES))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,100 +12,22 @@ from torch.optim import Optimizer
 
 from ..agents.checkpoint import TRAINING, find_last, load_card, load_tensors, load_weights, save_checkpoint
 from ..agents.heuristics.caching.use_filter import OBSERVED, observations
-from ..agents.network_settings import NetworkSettings
 from ..agents.learner import load_optimizer_state, optimizer_state, part
+from ..agents.network_settings import NetworkSettings
 from ..agents.use_predictor import ALGORITHM, UseNetwork, UsePredictor, find_relatives
-from ..envs import load_scenario
-from ..envs.core.changes import parse_changes
 from ..envs.expert_cache.instance import Instance
 from ..envs.expert_cache.scenario import ExpertCacheScenario
 from ..envs.expert_cache.simulator import ExpertCacheSimulator
-from ..errors import HetgymError
-from ..workloads.routing.sources import GeneratedRouting, RecordedRouting
-from .checks import check_least, check_shares, check_unchanged
+from .checks import check_unchanged
 from .environments import TRAINING_SEED
 from .recorder import HELD_OUT_SEED, make_card, read_curve, write_curve
-
-FOLDS = 5
-"""Parts of a recording. Of one nothing is ever read, another is held out to choose the best checkpoint by."""
+from .settings import FOLDS, UsePredictionSettings
 
 ELSEWHERE = ("output", "resume", "updates", "threads")
 """Settings that a resumed run may change; with other updates its learning rate falls otherwise from then on."""
 
 _WARM_UP = 5
 _LARGEST_GRADIENT = 1.0
-
-
-@dataclass(frozen=True)
-class UsePredictionSettings:
-    """Trains the network of a cache policy to predict which experts will be used soon."""
-
-    scenario: str = "qwen3-30b"
-    """A scenario of the family expert-cache, or a path to one."""
-    set: tuple[str, ...] = ()
-    """Settings of the scenario to change, as NAME=VALUE."""
-    output: Path = Path("runs/latest")
-    """Folder of the run: checkpoints, the training curve."""
-    resume: bool = False
-    """Go on from the last checkpoint in the output folder, until `updates` in all."""
-    seed: int = 0
-    """Of the traces, the network and the order of training."""
-    traces: int = 24
-    """Traces that are drawn for training; a recording is what it is."""
-    updates: int = 200
-    """Gradient steps."""
-    batch_size: int = 4
-    """Prompts in a gradient step."""
-    window: int = 96
-    """Steps of a prompt, from its first, that are learnt from."""
-    learning_rate: float = 0.02
-    """Of Adam, at first; it falls linearly to 0."""
-    discount: float = 0.3
-    """A use i steps ahead counts (1 - discount) discount^(i - 1)."""
-    width: int = 8
-    """Numbers in the state of an expert."""
-    hidden: int = 8
-    """Hidden units of the score."""
-    evaluate_every: int = 50
-    """Updates between two evaluations on held-out episodes, each with a checkpoint."""
-    held_out: int = 8
-    """Held-out episodes, where traces are drawn."""
-    fold: int = 0
-    """Which fifth of a recording's requests is never read: that with (request // 5) % 5 = fold."""
-    threads: int = 1
-    """Threads of torch."""
-
-    def check(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            HetgymError: If one is out of range.
-        """
-        check_least(
-            self, seed=0, traces=1, updates=1, batch_size=1, window=2, width=1, hidden=1, evaluate_every=1, held_out=1,
-            threads=1,
-        )  # fmt: skip
-        if not 0 <= self.discount < 1:
-            raise HetgymError(f"discount: must be at least 0 and below 1 (given: {self.discount})")
-        check_shares(self, "learning_rate")
-        if not 0 <= self.fold < FOLDS:
-            raise HetgymError(f"fold: must be from 0 to {FOLDS - 1} (given: {self.fold})")
-
-    def load_scenario(self) -> ExpertCacheScenario:
-        """Returns the scenario with its changed settings.
-
-        Raises:
-            HetgymError: If it is of another family, plays one layer only, or has no routing of a model.
-        """
-        scenario = load_scenario(self.scenario, **parse_changes(self.set))
-        if not isinstance(scenario, ExpertCacheScenario):
-            raise HetgymError(f"scenario {scenario.name!r}: must be of the family expert-cache, not {scenario.family}")
-        if scenario.pool == "layer" or not isinstance(scenario.workload, GeneratedRouting | RecordedRouting):
-            raise HetgymError(
-                f"scenario {scenario.name!r}: the network reads how all layers of a model are routed: pool must be "
-                f"'model' and workload of kind generated or recorded (given: {scenario.pool}, {scenario.workload.kind})"
-            )
-        return scenario
 
 
 def parts(scenario: ExpertCacheScenario, folds: set[int]) -> list[Instance]:

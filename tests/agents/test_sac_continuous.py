@@ -22,7 +22,8 @@ from hetgym.agents.sac_continuous import (
 from hetgym.envs import Scenario, Simulator, load_scenario
 from hetgym.envs.core.sb3 import SB3VecEnv
 from hetgym.errors import HetgymError
-from hetgym.train.imitation import LEAST_EXPLORATION, ImitationSettings, imitate_continuous
+from hetgym.train.imitation import LEAST_EXPLORATION, imitate_continuous
+from hetgym.train.settings import ImitationSettings
 
 ALONE: dict[str, Any] = {
     "num_users": 1, "num_requests": 1, "weights": (0.5, 0.5, 0.0), "block": None, "continuous": True

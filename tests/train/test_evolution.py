@@ -13,7 +13,8 @@ from hetgym.agents import make_policy
 from hetgym.agents.checkpoint import POLICY, load_card, load_tensors, save_checkpoint
 from hetgym.cli import main
 from hetgym.evaluate import evaluate, summarise
-from hetgym.train.evolution import EvolutionSettings, train_rule
+from hetgym.train.evolution import train_rule
+from hetgym.train.settings import EvolutionSettings
 
 SMALL = EvolutionSettings(
     set=("num_jobs=60",), generations=8, population=8, episodes=8, evaluate_every=4, held_out=16, reference="lwkr"

@@ -17,8 +17,7 @@ from hetgym.envs import load_scenario
 from hetgym.evaluate import evaluate, find_worst_case
 from hetgym.evaluate.figures import training_curve
 from hetgym.train import TrainSettings, train
-from hetgym.train.imitation import ImitationSettings
-from hetgym.train.settings import OffPolicySettings
+from hetgym.train.settings import ImitationSettings, OffPolicySettings
 
 SMALL = TrainSettings(
     set=("num_tasks=10", "num_devices=3"),

@@ -183,7 +183,7 @@ def files_of(name: str) -> list[Path]:
     Raises:
         HetgymError: If there is no such checkpoint.
     """
-    from .checkpoint import CARD, POLICY, find_checkpoint
+    from .card import CARD, POLICY, find_checkpoint
 
     prefix, _, rest = name.partition(":")
     if _SEARCH.fullmatch(prefix):
@@ -200,7 +200,7 @@ def files_of(name: str) -> list[Path]:
 
 def _learned(name: str, **settings: Any) -> Policy:
     """Returns the policy of a checkpoint."""
-    from .checkpoint import find_checkpoint, load_card
+    from .card import find_checkpoint, load_card
     from .learned import LearnedPolicy
     from .pretrained import find_pretrained
     from .sac_continuous import LearnedContinuousPolicy

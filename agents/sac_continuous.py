@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..envs import Simulator
 from ..envs.core.simulator import Arrays
 from ..errors import HetgymError
-from .checkpoint import CARD, check_features, load_card, load_weights
+from .card import CARD, load_card
+from .checkpoint import check_features, load_weights
 from .learner import Learner, load_optimizer_state, optimizer_state, part
 from .networks import NetworkSettings
 from .networks.batch import MASKED

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..envs import Simulator
 from ..errors import HetgymError
-from .checkpoint import CARD, POLICY, Card, load_card, load_tensors
+from .card import CARD, POLICY, Card, load_card
+from .checkpoint import load_tensors
 from .heuristics.caching.evictors import LEARNED
 from .heuristics.caching.policy import CachePolicy
 from .heuristics.caching.use_filter import OBSERVED, FilterWeights

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import HetgymError
-from .checkpoint import CARD, POLICY, load_card, load_tensors
+from .card import CARD, POLICY, load_card
+from .checkpoint import load_tensors
 from .heuristics.weighted_rule import DEVICE_FEATURES, TASK_FEATURES, RuleWeights, WeightedRule
 
 ALGORITHM: Literal["weighted-rule"] = "weighted-rule"

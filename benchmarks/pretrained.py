@@ -18,7 +18,8 @@ import pandas as pd
 from rich.console import Console
 from scipy.stats import t as student
 
-from hetgym.agents.checkpoint import Card, Evaluation, find_checkpoint, load_card, load_tensors, save_checkpoint
+from hetgym.agents.card import Card, Evaluation, find_checkpoint, load_card
+from hetgym.agents.checkpoint import load_tensors, save_checkpoint
 from hetgym.agents.pretrained import FOLDER
 from hetgym.cli import main
 from hetgym.evaluate import evaluate, summarise

@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 from ..errors import HetgymError
 
 if TYPE_CHECKING:
-    from ..agents.checkpoint import Card
+    from ..agents.card import Card
 
 
 def check_least(settings: Any, **least: float) -> None:

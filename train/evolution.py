@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..agents import Policy, make_policy
-from ..agents.checkpoint import Card, package_versions, save_checkpoint
+from ..agents.card import Card
+from ..agents.checkpoint import package_versions, save_checkpoint
 from ..agents.evolution import Floats, SeparableCMA
 from ..agents.heuristics.online import dispatching
 from ..agents.heuristics.weighted_rule import RuleWeights, WeightedRule

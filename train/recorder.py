@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 from stable_baselines3.common.callbacks import BaseCallback
 
-from ..agents.checkpoint import Card, package_versions, save_checkpoint
+from ..agents.card import Card
+from ..agents.checkpoint import package_versions, save_checkpoint
 from ..agents.learner import Learner
 from ..agents.networks import NetworkSettings
 from ..envs import Scenario, Simulator

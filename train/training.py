@@ -11,15 +11,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..agents import make_policy
-from ..agents.checkpoint import (
-    TRAINING,
-    check_features,
-    find_checkpoint,
-    find_last,
-    load_card,
-    load_tensors,
-    load_weights,
-)
+from ..agents.card import TRAINING, find_checkpoint, find_last, load_card
+from ..agents.checkpoint import check_features, load_tensors, load_weights
 from ..agents.learner import Learner
 from ..agents.networks import CandidateScorer, NetworkSettings
 from ..agents.sac_continuous import ContinuousSAC

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..agents.checkpoint import TRAINING, find_last, load_card, load_tensors, load_weights, save_checkpoint
+from ..agents.card import TRAINING, find_last, load_card
+from ..agents.checkpoint import load_tensors, load_weights, save_checkpoint
 from ..agents.heuristics.caching.use_filter import OBSERVED, observations
 from ..agents.learner import load_optimizer_state, optimizer_state, part
 from ..agents.network_settings import NetworkSettings

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from hetgym.agents import Policy, make_policy
-from hetgym.agents.checkpoint import Card, package_versions, save_checkpoint
+from hetgym.agents.card import Card
+from hetgym.agents.checkpoint import package_versions, save_checkpoint
 from hetgym.agents.networks import NetworkSettings
 from hetgym.agents.sac_continuous import (
     CandidatePool,

@@ -10,7 +10,8 @@ import torch
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
-from hetgym.agents.checkpoint import POLICY, load_card, load_tensors, save_checkpoint
+from hetgym.agents.card import POLICY, load_card
+from hetgym.agents.checkpoint import load_tensors, save_checkpoint
 from hetgym.cli import main
 from hetgym.evaluate import evaluate, summarise
 from hetgym.train.evolution import train_rule

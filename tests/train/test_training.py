@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
-from hetgym.agents.checkpoint import load_card
+from hetgym.agents.card import load_card
 from hetgym.envs import load_scenario
 from hetgym.evaluate import evaluate, find_worst_case
 from hetgym.evaluate.figures import training_curve

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
-from hetgym.agents.checkpoint import POLICY, load_card, load_tensors, save_checkpoint
+from hetgym.agents.card import POLICY, load_card
+from hetgym.agents.checkpoint import load_tensors, save_checkpoint
 from hetgym.agents.heuristics.caching.policy import CachePolicy
 from hetgym.envs import load_scenario
 from hetgym.evaluate import evaluate

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint bench docs clean
 
-demo: $(VENV)/installed ## train, evaluate and draw in five minutes; the results are in demo-output
+demo: $(VENV)/installed ## train, evaluate, draw and report in five minutes; the results are in demo-output
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed ## run all tests

@@ -1,4 +1,7 @@
-"""Trains a scheduler on small random graphs, then tests it on graphs and on a workflow that it has never seen."""
+"""Trains a scheduler on small random graphs, then tests it on graphs and on a workflow that it has never seen.
+
+python examples/demo.py  # the same as make demo
+"""
 
 from __future__ import annotations
 

@@ -9,21 +9,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from cmaes import SepCMA
+from numpy.typing import NDArray
 
 from ..agents import Policy, make_policy
 from ..agents.checkpoint import Card, package_versions, save_checkpoint
-from ..agents.evolution import Floats, SeparableCMA
 from ..agents.heuristics.online import dispatching
 from ..agents.heuristics.weighted_rule import RuleWeights, WeightedRule
 from ..agents.networks import NetworkSettings
 from ..agents.weighted_rule import ALGORITHM, rule_features, rule_tensors
 from ..envs import Scenario, Simulator, load_scenario
 from ..envs.core.changes import parse_changes
-from ..errors import HetgymError
 from ..evaluate.evaluation import play
-from .checks import check_least
+from .checks import check_least, check_most
 from .environments import TRAINING_SEED
 from .recorder import HELD_OUT_SEED, write_curve
+
+Floats = NDArray[np.float64]
 
 TAIL = "job_latency_p99"
 """What must not get worse than the reference's, in streams."""
@@ -32,6 +34,8 @@ TAIL_MARGIN = 0.03
 
 STEP = 0.15
 """Standard deviation of the first trials in each weight."""
+LARGEST_POPULATION = 128
+"""A larger one has the optimiser learn variances at a rate above 1."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class EvolutionSettings:
     generations: int = 60
     """Each tries a population of rules on the same new episodes."""
     population: int = 16
-    """Rules in a generation, an even number."""
+    """Rules in a generation, 4 to 128."""
     episodes: int = 16
     """That each rule plays in a generation."""
     reference: str = "mct-online"
@@ -68,8 +72,7 @@ class EvolutionSettings:
             HetgymError: If one is out of range.
         """
         check_least(self, seed=0, generations=1, population=4, episodes=1, tail=0, evaluate_every=1, held_out=1)
-        if self.population % 2:
-            raise HetgymError(f"population: must be even: trials come in pairs (given: {self.population})")
+        check_most(self, seed=2**32 - 1, population=LARGEST_POPULATION)
 
 
 class _Course:
@@ -101,6 +104,7 @@ class _Course:
 def train_rule(settings: EvolutionSettings, progress: Callable[[int, dict[str, float]], None] | None = None) -> Path:
     """Trains a dispatching rule: evolution of its weights from those of ``lwkr``.
 
+    The optimiser is CMA-ES with a diagonal covariance (Ros and Hansen 2008, doi:10.1007/978-3-540-87700-4_30).
     A decision's effect on the latency of jobs drowns in what arrives and how long it takes; all rules of a generation
     play the same episodes, so what is left between them is the rules.
 
@@ -120,11 +124,12 @@ def train_rule(settings: EvolutionSettings, progress: Callable[[int, dict[str, f
     reference = make_policy(settings.reference, scenario.family)
     course = _Course(scenario, settings.episodes, reference, settings.tail)
     recorder = _Recorder(settings, scenario, _Course(scenario, settings.held_out, reference, settings.tail))
-    optimiser = SeparableCMA(_vector(RuleWeights.least_work()), STEP, settings.population, settings.seed)
+    optimiser = SepCMA(_vector(RuleWeights.least_work()), STEP, seed=settings.seed, population_size=settings.population)
     recorder.record(0, optimiser.mean)
     for generation in range(settings.generations):
         course.prepare(TRAINING_SEED + settings.seed * 2**16 + generation * settings.episodes)
-        optimiser.tell(np.array([course.cost(course.ratios(trial)) for trial in optimiser.ask()]))
+        trials = [optimiser.ask() for _ in range(settings.population)]
+        optimiser.tell([(trial, course.cost(course.ratios(trial))) for trial in trials])
         done = generation + 1
         if done % settings.evaluate_every == 0 or done == settings.generations:
             recorder.record(done, optimiser.mean)

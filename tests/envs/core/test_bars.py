@@ -44,11 +44,11 @@ def test_a_task_is_a_bar_on_its_device(scenario: str, policy: str, settings: dic
     assert bars["group"].nunique() == (len(table) if jobs == 1 else jobs)
 
 
-def test_a_cache_has_bars_of_link_device_and_cpu() -> None:
+def test_a_cache_has_bars_of_its_link_and_its_device() -> None:
     simulator = played("v2-lite", "lru", **SMALL_CACHE)
     bars, table = simulator.bars(0), simulator.episode(0)
     check_form(bars)
-    assert bars["lane"].cat.categories.tolist() == ["link", "device", "CPU"]
+    assert bars["lane"].cat.categories.tolist() == ["link", "device"]
     for lane in ("link", "device"):
         own, rows = bars[bars["lane"] == lane], table[table["lane"] == lane]
         assert (own["end"] - own["begin"]).sum() == pytest.approx((rows["end"] - rows["begin"]).sum())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from .launchers import Item, Launcher, Result
 # Ray reads this when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
+    import grpc
     import ray
     from ray.exceptions import RayError, RayTaskError
 except ImportError as missing:
@@ -30,7 +30,7 @@ IN_FLIGHT = 2
 OBJECT_STORE = 200 * 2**20
 """Bytes of shared memory of a Ray that is started here: results are small."""
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds in which an address must answer."""
 
 
@@ -134,16 +134,17 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself would wait for minutes, and then end the process."""
+    """Ray itself would wait for minutes where something else listens, and then end the process."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise HetgymError(f"address: must be HOST:PORT, or auto (given: {address!r})")
-    try:
-        socket.create_connection((host, int(port)), PATIENCE).close()
-    except (OSError, OverflowError) as error:
-        raise HetgymError(f"address: nobody answers at {address}: {error}") from error
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(PATIENCE)
+        except grpc.FutureTimeoutError as error:
+            raise HetgymError(f"address: no Ray cluster answers at {address} within {PATIENCE:.0f} s") from error
 
 
 def _first_line(error: Exception) -> str:

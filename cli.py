@@ -19,6 +19,8 @@ from .cli_front import run_front
 from .cli_output import print_contest, print_sweep, progress, write_csv
 from .cli_suite import play_suite
 from .cli_trace import TraceCommand
+from .cli_train import TrainCommand
+from .cli_tune import TuneCommand
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
 from .envs.core.changes import parse_changes
 from .errors import HetgymError
@@ -35,11 +37,10 @@ from .evaluate import (
 from .evaluate.adversarial import check_scenario_path
 from .evaluate.comparison import compare
 from .evaluate.evaluation import make_policies
-from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure, training_curve
+from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure
 from .evaluate.summary import check_metrics, find_reference
 from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
-from .train.settings import TrainSettings
 from .train.use_prediction import UsePredictionSettings, train_use_predictor
 
 What = Literal["scenarios", "suites", "policies", "platforms", "environments"]
@@ -129,7 +130,8 @@ class EvaluateCommand:
 
 Command = (
     Annotated[ListCommand, tyro.conf.subcommand("list")]
-    | Annotated[TrainSettings, tyro.conf.subcommand("train")]
+    | Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[TuneCommand, tyro.conf.subcommand("tune")]
     | Annotated[UsePredictionSettings, tyro.conf.subcommand("train-cache")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
     | Annotated[TraceCommand, tyro.conf.subcommand("trace")]
@@ -149,11 +151,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if isinstance(command, ListCommand):
             _list(command)
-        elif isinstance(command, TrainSettings):
-            _train(command)
         elif isinstance(command, UsePredictionSettings):
             _train_cache(command)
-        elif isinstance(command, TraceCommand):
+        elif isinstance(command, TrainCommand | TuneCommand | TraceCommand):
             command.run()
         else:
             _evaluate(command)
@@ -179,23 +179,6 @@ def _list(command: ListCommand) -> None:
         for name, description in named.items():
             table.add_row(name, description)
         Console().print(table)
-
-
-def _train(settings: TrainSettings) -> None:
-    from .train import train
-
-    with progress("training", settings.steps) as (bar, task):
-
-        def show(steps: int, results: dict[str, float]) -> None:
-            latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
-            bar.update(task, completed=min(steps, settings.steps), latest=latest)
-
-        run = train(settings, show)
-    save_figure(training_curve(run), run / "curve.png")
-    print(f"checkpoints: {run / 'best'}, {run / 'last'}; curve: {run / 'curve.png'}")
-    changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
-    policies = f"{settings.load_scenario().baselines[0]},{settings.algorithm}:{run}"
-    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
 
 
 def _train_cache(settings: UsePredictionSettings) -> None:

@@ -19,6 +19,7 @@ from .launchers import Item, Launcher, Result
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
     import grpc
+
     import ray
     from ray.exceptions import RayError, RayTaskError
 except ImportError as missing:
@@ -64,6 +65,7 @@ class RayLauncher(Launcher):
                 yield from self._run(function, items)
 
     def _run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+        here = Origin(Path.cwd(), tuple(sys.argv), code_version())
         task = ray.remote(num_cpus=1, max_retries=self.retries)(_do)
         waiting = deque((item, self.retries) for item in items)
         running = {}
@@ -71,7 +73,7 @@ class RayLauncher(Launcher):
             room = self.workers if self.address and self.workers else IN_FLIGHT * _cpus()
             while waiting and len(running) < room:
                 item, retries = waiting.popleft()
-                running[task.remote(Path.cwd(), code_version(), function, item)] = item, retries
+                running[task.remote(here, function, item)] = item, retries
             (done,), _ = ray.wait(list(running))
             item, retries = running.pop(done)
             try:
@@ -86,18 +88,28 @@ class RayLauncher(Launcher):
                 yield item, result
 
 
-def _do(folder: Path, code: str, function: Callable[[Item], Result], item: Item) -> Result:
+@dataclass(frozen=True)
+class Origin:
+    """What workers take over from the process that hands out work: its folder, its command, its version of hetgym."""
+
+    folder: Path
+    command: tuple[str, ...]
+    code: str
+
+
+def _do(origin: Origin, function: Callable[[Item], Result], item: Item) -> Result:
     """What a worker does.
 
     Raises:
         HetgymError: If its hetgym would give other results.
     """
-    if code_version() != code:
+    if code_version() != origin.code:
         raise HetgymError(
             f"launcher: {platform.node()} has another version of hetgym, numpy, numba or torch; install the same there"
         )
-    if folder.is_dir():
-        os.chdir(folder)
+    if origin.folder.is_dir():
+        os.chdir(origin.folder)
+    sys.argv = list(origin.command)
     return function(item)
 
 
@@ -126,7 +138,9 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
     try:
         ray.init(**place, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise HetgymError(f"address: cannot work on Ray at {address or 'this machine'}: {_first_line(error)}") from error
+        raise HetgymError(
+            f"address: cannot work on Ray at {address or 'this machine'}: {_first_line(error)}"
+        ) from error
     try:
         yield
     finally:

@@ -19,6 +19,8 @@ from .cli_front import run_front
 from .cli_output import print_contest, print_sweep, progress, write_csv
 from .cli_suite import play_suite, report_on, results_of
 from .cli_trace import TraceCommand
+from .cli_train import TrainCommand
+from .cli_tune import TuneCommand
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
 from .envs.core.changes import parse_changes
 from .errors import HetgymError
@@ -35,12 +37,13 @@ from .evaluate import (
 from .evaluate.adversarial import check_scenario_path
 from .evaluate.comparison import Played, compare
 from .evaluate.evaluation import make_policies
-from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure, training_curve
+from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure
+from .evaluate.launchers import LauncherName, make_launcher
 from .evaluate.suite import Results
 from .evaluate.summary import check_metrics, find_reference
 from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
-from .train.settings import EvolutionSettings, TrainSettings, UsePredictionSettings
+from .train.settings import EvolutionSettings, UsePredictionSettings
 
 What = Literal["scenarios", "suites", "policies", "platforms", "environments"]
 
@@ -111,6 +114,12 @@ class EvaluateCommand:
     plot: Path | None = None
     """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
     each value of the others; or of --front, a panel for each pair of objectives."""
+    launcher: LauncherName = "local"
+    """Where --suite plays: on this machine, or on Ray."""
+    address: str | None = None
+    """The Ray cluster to play on, HOST:PORT, or auto for one that was started on this machine."""
+    workers: int | None = None
+    """How many parts of --suite are played at a time: by default one, with Ray as many as there are CPUs."""
     front: bool = False
     """Compare fronts in the objectives of --metric. Policies that are conditioned on the weights of objectives play
     once for each weight vector, all others once."""
@@ -131,7 +140,8 @@ class EvaluateCommand:
 
 Command = (
     Annotated[ListCommand, tyro.conf.subcommand("list")]
-    | Annotated[TrainSettings, tyro.conf.subcommand("train")]
+    | Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[TuneCommand, tyro.conf.subcommand("tune")]
     | Annotated[UsePredictionSettings, tyro.conf.subcommand("train-cache")]
     | Annotated[EvolutionSettings, tyro.conf.subcommand("train-rule")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
@@ -152,13 +162,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if isinstance(command, ListCommand):
             _list(command)
-        elif isinstance(command, TrainSettings):
-            _train(command)
         elif isinstance(command, UsePredictionSettings):
             _train_cache(command)
         elif isinstance(command, EvolutionSettings):
             _train_rule(command)
-        elif isinstance(command, TraceCommand):
+        elif isinstance(command, TrainCommand | TuneCommand | TraceCommand):
             command.run()
         else:
             _evaluate(command)
@@ -184,23 +192,6 @@ def _list(command: ListCommand) -> None:
         for name, description in named.items():
             table.add_row(name, description)
         Console().print(table)
-
-
-def _train(settings: TrainSettings) -> None:
-    from .train import train
-
-    with progress("training", settings.steps) as (bar, task):
-
-        def show(steps: int, results: dict[str, float]) -> None:
-            latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
-            bar.update(task, completed=min(steps, settings.steps), latest=latest)
-
-        run = train(settings, show)
-    save_figure(training_curve(run), run / "curve.png")
-    print(f"checkpoints: {run / 'best'}, {run / 'last'}; curve: {run / 'curve.png'}")
-    changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
-    policies = f"{settings.load_scenario().baselines[0]},{settings.algorithm}:{run}"
-    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
 
 
 def _train_cache(settings: UsePredictionSettings) -> None:
@@ -243,6 +234,7 @@ def _evaluate(command: EvaluateCommand) -> None:
     for option, needed, why in (
         ("output", ("adversarial", "suite"), "which find what is written"),
         ("plot", ("sweep", "front"), "which are what is drawn"),
+        *((option, ("suite",), "which is played in parts") for option in ("address", "workers")),
         *((option, ("front",), "which has several objectives") for option in ("weights", "reference_point", "family")),
     ):
         if getattr(command, option) and not any(getattr(command, other) for other in needed):
@@ -257,7 +249,7 @@ def _evaluate(command: EvaluateCommand) -> None:
         _compare(command, scenario)
 
 
-SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json", "output")
+SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json", "output", "launcher", "address", "workers")
 """Options that go with --suite."""
 
 FRONT_TAKES = (
@@ -282,6 +274,7 @@ def _suite(command: EvaluateCommand, name: str) -> None:
         folder=command.output,
         csv=command.csv,
         as_json=command.json,
+        launcher=make_launcher(command.launcher, command.address, command.workers),
     )
 
 

@@ -9,12 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from cmaes import SepCMA
-from numpy.typing import NDArray
 
 from ..agents import Policy, make_policy
 from ..agents.card import Card
 from ..agents.checkpoint import package_versions, save_checkpoint
+from ..agents.evolution import Floats, SeparableCMA
 from ..agents.heuristics.online import dispatching
 from ..agents.heuristics.weighted_rule import RuleWeights, WeightedRule
 from ..agents.network_settings import NetworkSettings
@@ -25,8 +24,6 @@ from ..evaluate.evaluation import play
 from .environments import TRAINING_SEED
 from .recorder import HELD_OUT_SEED, write_curve
 from .settings import EvolutionSettings
-
-Floats = NDArray[np.float64]
 
 TAIL = "job_latency_p99"
 """What must not get worse than the reference's, in streams."""
@@ -66,7 +63,6 @@ class _Course:
 def train_rule(settings: EvolutionSettings, progress: Callable[[int, dict[str, float]], None] | None = None) -> Path:
     """Trains a dispatching rule: evolution of its weights from those of ``lwkr``.
 
-    The optimiser is CMA-ES with a diagonal covariance (Ros and Hansen 2008, doi:10.1007/978-3-540-87700-4_30).
     A decision's effect on the latency of jobs drowns in what arrives and how long it takes; all rules of a generation
     play the same episodes, so what is left between them is the rules.
 
@@ -86,12 +82,11 @@ def train_rule(settings: EvolutionSettings, progress: Callable[[int, dict[str, f
     reference = make_policy(settings.reference, scenario.family)
     course = _Course(scenario, settings.episodes, reference, settings.tail)
     recorder = _Recorder(settings, scenario, _Course(scenario, settings.held_out, reference, settings.tail))
-    optimiser = SepCMA(_vector(RuleWeights.least_work()), STEP, seed=settings.seed, population_size=settings.population)
+    optimiser = SeparableCMA(_vector(RuleWeights.least_work()), STEP, settings.population, settings.seed)
     recorder.record(0, optimiser.mean)
     for generation in range(settings.generations):
         course.prepare(TRAINING_SEED + settings.seed * 2**16 + generation * settings.episodes)
-        trials = [optimiser.ask() for _ in range(settings.population)]
-        optimiser.tell([(trial, course.cost(course.ratios(trial))) for trial in trials])
+        optimiser.tell(np.array([course.cost(course.ratios(trial)) for trial in optimiser.ask()]))
         done = generation + 1
         if done % settings.evaluate_every == 0 or done == settings.generations:
             recorder.record(done, optimiser.mean)

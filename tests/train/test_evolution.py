@@ -84,8 +84,7 @@ def test_damaged_checkpoints_are_refused(run: Path, tmp_path: Path) -> None:
     [
         ({"generations": 0}, "generations: must be at least 1"),
         ({"population": 2}, "population: must be at least 4"),
-        ({"population": 129}, "population: must be at most 128"),
-        ({"seed": 2**32}, "seed: must be at most 4294967295"),
+        ({"population": 7}, "population: must be even"),
         ({"tail": -1.0}, "tail: must be at least 0"),
         ({"scenario": "random", "set": ()}, "mode 'dispatch'"),
         ({"scenario": "v2-lite", "set": ()}, "needs task graphs"),

@@ -67,7 +67,7 @@ def test_the_stages_of_a_request_are_its_delay() -> None:
     assert bars["lane"].cat.categories.tolist() == [f"request {request}" for request in table["request"]]
     spent = (bars["end"] - bars["begin"]).groupby(bars["lane"], observed=False).sum()
     np.testing.assert_allclose(spent.to_numpy(), table["delay"].to_numpy(), rtol=1e-9)
-    assert {"on the device", "sent"} <= set(bars["group"])
+    assert {"sent", "at the server"} <= set(bars["group"])
 
 
 def test_a_frame_is_a_bar_of_each_user() -> None:

@@ -2,9 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
-demo: $(VENV)/installed ## train, evaluate and draw in five minutes; the results are in demo-output
+demo: $(VENV)/installed ## train, evaluate, draw and report in five minutes; the results are in demo-output
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed ## run all tests
@@ -26,7 +26,10 @@ bench: $(VENV)/installed ## speeds, in CPU seconds
 	$(BIN)/python benchmarks/offload_speed.py
 	$(BIN)/python benchmarks/training_speed.py
 
-# Type checking and the import checks read the package through a link: this folder's name need not be hetgym.
+docs: $(VENV)/installed ## the documentation: site/index.html
+	PYTHONPATH=$(VENV)/src $(BIN)/mkdocs build --strict
+
+# Type checking, the import checks and the documentation read the package through a link: this folder's name need not be hetgym.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -35,4 +38,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output
+	rm -rf $(VENV) build dist *.egg-info demo-output site

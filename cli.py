@@ -17,7 +17,7 @@ from rich.table import Table
 from .agents import describe_policies, make_policy
 from .cli_front import run_front
 from .cli_output import print_contest, print_sweep, progress, write_csv
-from .cli_suite import play_suite
+from .cli_suite import play_suite, report_on, results_of
 from .cli_trace import TraceCommand
 from .cli_train import TrainCommand
 from .cli_tune import TuneCommand
@@ -35,13 +35,14 @@ from .evaluate import (
     sweep,
 )
 from .evaluate.adversarial import check_scenario_path
-from .evaluate.comparison import compare
+from .evaluate.comparison import Played, compare
 from .evaluate.evaluation import make_policies
 from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure
+from .evaluate.suite import Results
 from .evaluate.summary import check_metrics, find_reference
 from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
-from .train.use_prediction import UsePredictionSettings, train_use_predictor
+from .train.settings import EvolutionSettings, UsePredictionSettings
 
 What = Literal["scenarios", "suites", "policies", "platforms", "environments"]
 
@@ -85,6 +86,8 @@ class EvaluateCommand:
     comma-separated, the first of which is printed; with --front the objectives, all by default."""
     reference: str | None = None
     """The policy to compare with; by default the family's usual one if it is played, such as heft, else the first."""
+    report: Path | None = None
+    """Folder of a report: report.html, a page that works from disk, and report.md. A suite writes one anyway."""
     csv: Path | None = None
     """Write one row for each policy and episode here (of each cell of --sweep, of each point of --front), or for each
     iteration of --adversarial."""
@@ -133,6 +136,7 @@ Command = (
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
     | Annotated[TuneCommand, tyro.conf.subcommand("tune")]
     | Annotated[UsePredictionSettings, tyro.conf.subcommand("train-cache")]
+    | Annotated[EvolutionSettings, tyro.conf.subcommand("train-rule")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
     | Annotated[TraceCommand, tyro.conf.subcommand("trace")]
 )
@@ -153,6 +157,8 @@ def main(arguments: list[str] | None = None) -> None:
             _list(command)
         elif isinstance(command, UsePredictionSettings):
             _train_cache(command)
+        elif isinstance(command, EvolutionSettings):
+            _train_rule(command)
         elif isinstance(command, TrainCommand | TuneCommand | TraceCommand):
             command.run()
         else:
@@ -182,6 +188,8 @@ def _list(command: ListCommand) -> None:
 
 
 def _train_cache(settings: UsePredictionSettings) -> None:
+    from .train.use_prediction import train_use_predictor
+
     with progress("training", settings.updates) as (bar, task):
 
         def show(updates: int, results: dict[str, float]) -> None:
@@ -192,6 +200,22 @@ def _train_cache(settings: UsePredictionSettings) -> None:
     print(f"checkpoints: {run / 'best'}, {run / 'last'}")
     changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
     policies = f"lru,lfru,use-predictor:{run}"
+    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
+
+
+def _train_rule(settings: EvolutionSettings) -> None:
+    from .train.evolution import train_rule
+
+    with progress("training", settings.generations) as (bar, task):
+
+        def show(generations: int, results: dict[str, float]) -> None:
+            latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
+            bar.update(task, completed=generations, latest=latest)
+
+        run = train_rule(settings, show)
+    print(f"checkpoints: {run / 'best'}, {run / 'last'}")
+    changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
+    policies = f"{settings.reference},lwkr,weighted-rule:{run}"
     print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
 
 
@@ -222,7 +246,7 @@ SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json", "output")
 
 FRONT_TAKES = (
     *("front", "weights", "reference_point", "family", "scenario", "policies", "set", "episodes", "seed", "metric"),
-    *("reference", "csv", "json", "plot"),
+    *("reference", "csv", "json", "plot", "report"),
 )
 """Options that go with --front."""
 
@@ -250,7 +274,7 @@ def _policies(command: EvaluateCommand, scenario: Scenario) -> list[str]:
 
 
 def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
-    policies = _policies(command, scenario)
+    policies = make_policies(_policies(command, scenario), scenario)
     with progress("evaluating", len(policies) * command.num_episodes) as (bar, task):
         table = evaluate(
             scenario,
@@ -261,7 +285,8 @@ def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
             progress=lambda ended: bar.advance(task, ended),
         )
     metric = command.metric or scenario.metric
-    summary = compare(table, metric, command.reference, scenario=scenario)
+    reference = find_reference([policy.name for policy in policies], command.reference, scenario)
+    summary = compare(table, metric, reference, scenario=scenario)
     if command.csv:
         write_csv(table, command.csv)
     if command.gantt:
@@ -277,9 +302,16 @@ def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
         }
         print(json.dumps(content, indent=1))
     else:
-        reference = find_reference(summary["policy"].to_list(), command.reference, scenario)
         title = f"{command.scenario}: {metric}, {command.num_episodes} episodes from seed {command.seed}"
         print_contest(summary, title, reference)
+    played = Played(command.scenario, scenario, table, metric, reference)
+    _report(command, results_of(command.scenario, command.seed, contests=(played,)))
+
+
+def _report(command: EvaluateCommand, results: Results) -> None:
+    if command.report:
+        path = report_on(results, command.report)
+        print(f"report: {path}", file=sys.stderr if command.json else sys.stdout)
 
 
 def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
@@ -292,7 +324,7 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
     grid = cells(scenario, settings)
     # What could only be refused after hours is tried out first.
     check_metrics(evaluate(scenario.override(**grid[0]), policies[:1], episodes=1, seed=command.seed), metrics)
-    find_reference([policy.name for policy in policies], command.reference, scenario)
+    reference = find_reference([policy.name for policy in policies], command.reference, scenario)
     if command.plot:
         check_figure_path(command.plot)
         check_panels(len(metrics) * len(grid) // len(next(iter(settings.values()))))
@@ -327,6 +359,8 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
             f"{command.scenario}: {metrics[0]}, {command.num_episodes} episodes from seed {command.seed} in each cell"
         )
         print_sweep(summary[summary["metric"] == metrics[0]], title)
+    played = Played(command.scenario, scenario, table, metrics[0], reference)
+    _report(command, results_of(command.scenario, command.seed, sweeps=(played,)))
 
 
 def _front(command: EvaluateCommand, scenario: Scenario) -> None:
@@ -345,6 +379,7 @@ def _front(command: EvaluateCommand, scenario: Scenario) -> None:
         seed=command.seed,
         csv=command.csv,
         plot=command.plot,
+        report=command.report,
         as_json=command.json,
     )
 

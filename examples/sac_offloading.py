@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hetgym.evaluate import evaluate, summarise
 from hetgym.train import TrainSettings, train
-from hetgym.train.imitation import ImitationSettings
+from hetgym.train.settings import ImitationSettings
 
 SETTINGS = ("continuous=true", "num_users=1", "num_requests=1", "block=null", "weights=[0.5, 0.5, 0.0]")
 """A request that has all to itself, on a channel that does not change: `convex` is its optimum."""

@@ -112,6 +112,31 @@ OUTCOME = np.dtype(
 """What the last step gave one episode; each family's kernel fills it."""
 
 
+def bars_table(
+    lane: Sequence[str],
+    lanes: Sequence[str],
+    begin: NDArray[np.float64] | pd.Series[float],
+    end: NDArray[np.float64] | pd.Series[float],
+    label: Sequence[str],
+    group: Sequence[str],
+) -> pd.DataFrame:
+    """Returns what `Simulator.bars` does, without bars that take no time.
+
+    Args:
+        lane: Of each bar.
+        lanes: All of them, in the order from top to bottom.
+        begin: Of each bar, seconds.
+        end: Of each bar, seconds.
+        label: Of each bar.
+        group: Of each bar.
+    """
+    import pandas as pd
+
+    places = pd.Categorical(lane, categories=list(lanes))
+    table = pd.DataFrame({"lane": places, "begin": begin, "end": end, "label": label, "group": group})
+    return table[table["end"] > table["begin"]].sort_values("begin", kind="stable", ignore_index=True)
+
+
 def first_places(
     rows: NDArray[np.integer[Any]], lengths: NDArray[np.int64], wanted: NDArray[np.int64]
 ) -> NDArray[np.int64]:
@@ -317,6 +342,16 @@ class Simulator(ABC):
     @abstractmethod
     def episode(self, row: int) -> pd.DataFrame:
         """Returns what an episode has decided so far, as a table."""
+
+    @abstractmethod
+    def bars(self, row: int) -> pd.DataFrame:
+        """Returns what an episode has done so far as bars over time, in a form that all families share.
+
+        Returns:
+            One row a bar, by their beginnings: ``lane`` (where it is drawn; categories in the order from top to
+            bottom, those without bars as well), ``begin`` and ``end`` (seconds), ``label`` (what it is), ``group``
+            (what has its colour).
+        """
 
     @abstractmethod
     def figure(self, row: int) -> Figure:

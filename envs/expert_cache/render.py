@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ..core.simulator import bars_table
 from .instance import Instance
 from .timeline import WHATS
 
@@ -27,6 +28,7 @@ COLOURS = {
 """What an interval is, and its colour."""
 
 LANES = ("link", "device", "cpu")
+LANE_NAMES = {lane: lane if lane != "cpu" else "CPU" for lane in LANES}
 EVENTS_SHOWN = 60
 """The picture shows the last of them; more would be too narrow to see."""
 
@@ -53,6 +55,22 @@ def timeline(table: pd.DataFrame, instance: Instance) -> Figure:
     return figure
 
 
+def bars(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a timeline in the form of `Simulator.bars`: what the link, the device and the CPU do.
+
+    Args:
+        table: The timeline, in the columns of `timeline`.
+    """
+    table = table[table["lane"].isin(LANES)]
+    groups = [_named(lane, what) for lane, what in zip(table["lane"], table["what"], strict=True)]
+    labels = [
+        f"event {event}: {group}" + (f", expert {item}" if item >= 0 else "")
+        for event, group, item in zip(table["event"], groups, table["item"], strict=True)
+    ]
+    lanes = table["lane"].map(LANE_NAMES)
+    return bars_table(lanes, list(LANE_NAMES.values()), table["begin"], table["end"], labels, groups)
+
+
 def _draw_lanes(axes: Axes, shown: pd.DataFrame) -> set[str]:
     """Draws a bar for each interval, and returns what they are."""
     used: set[str] = set()
@@ -68,7 +86,7 @@ def _draw_lanes(axes: Axes, shown: pd.DataFrame) -> set[str]:
                     for begin, end in zip(bars["begin"], bars["end"], strict=True)
                 ]
                 axes.add_collection(PatchCollection(boxes, facecolor=COLOURS[name], edgecolor="white", linewidth=0.3))
-    axes.set_yticks([-row for row in range(len(present))], [lane if lane != "cpu" else "CPU" for lane in present])
+    axes.set_yticks([-row for row in range(len(present))], [LANE_NAMES[lane] for lane in present])
     axes.set_ylim(-len(present) - 0.3, 0.6)
     axes.autoscale(axis="x")
     axes.margins(x=0.01)

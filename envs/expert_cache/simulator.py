@@ -300,6 +300,12 @@ class ExpertCacheSimulator(Simulator):
         }
         return pd.DataFrame({name: columns[name] for name in COLUMNS})
 
+    def bars(self, row: int) -> pd.DataFrame:
+        """Returns a bar for each interval of the link, the device and the CPU; groups are what it is."""
+        from .render import bars
+
+        return bars(self.episode(row))
+
     def figure(self, row: int) -> Figure:
         """Returns a picture of the timeline so far."""
         from .render import timeline

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ..core.simulator import bars_table
+
 LOCAL, OFFLOADED, DRAWN = "#c9cdd2", "#3b73b9", "#333333"
 FRAMES_SHOWN = 200
 """The choices of more would be too narrow to see: the picture shows the last of them."""
@@ -46,6 +48,21 @@ def frames_figure(table: pd.DataFrame, system: str, duration: float, energy_budg
     title = f"frames {shown['frame'].min()} to {last}" if len(shown) else "no frame is over"
     choices.set_title(title, loc="left")
     return figure
+
+
+def bars(table: pd.DataFrame, duration: float, num_users: int) -> pd.DataFrame:
+    """Returns an episode in the form of `Simulator.bars`: a lane for each user, a bar for each frame.
+
+    Args:
+        table: In the columns of `FrameSimulator.episode`.
+        duration: Of a frame, seconds.
+        num_users: How many there are.
+    """
+    groups = table["offloads"].map({True: "offloaded", False: "on the device"})
+    labels = [f"frame {frame}: {bits:.3g} bits" for frame, bits in zip(table["frame"], table["bits"], strict=True)]
+    lanes = [f"user {user}" for user in range(num_users)]
+    begin = table["frame"] * duration
+    return bars_table([lanes[user] for user in table["user"]], lanes, begin, begin + duration, labels, groups)
 
 
 def _draw_choices(axes: Axes, shown: pd.DataFrame) -> None:

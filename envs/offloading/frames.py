@@ -268,6 +268,12 @@ class FrameSimulator(Simulator):
         kept = log[np.arange(max(over - len(log), 0), over) % len(log)].reshape(-1)
         return pd.DataFrame({name: kept[name] for name in log.dtype.names or ()})
 
+    def bars(self, row: int) -> pd.DataFrame:
+        """Returns a bar for each user and frame that is over; groups are where the frame's data was computed."""
+        from .frame_render import bars
+
+        return bars(self.episode(row), self.workload.duration, self.workload.num_users)
+
     def figure(self, row: int) -> Figure:
         """Returns a picture of the frames so far."""
         from .frame_render import frames_figure

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ..core.simulator import bars_table
 from .instance import Instance
 
 STAGES = (
@@ -61,6 +62,37 @@ def timeline(table: pd.DataFrame, instance: Instance) -> Figure:
     return figure
 
 
+def bars(table: pd.DataFrame, instance: Instance) -> pd.DataFrame:
+    """Returns an episode in the form of `Simulator.bars`: a lane for each request, a bar for each of its stages.
+
+    Args:
+        table: The episode, in the columns of `table`.
+        instance: What it plays.
+    """
+    lanes = [f"request {request}" for request in table["request"]]
+    split = _is_split(table)
+    stages = [
+        pd.DataFrame(
+            {"lane": lanes, "begin": table[first], "end": table[last], "group": _stage_name(name, last, split)}
+        )
+        for name, first, last, _ in STAGES
+    ]
+    together = pd.concat(stages, ignore_index=True)
+    labels = [
+        f"request {request} of user {user}, {_where(target, instance)}"
+        for request, user, target in zip(table["request"], table["user"], table["target"], strict=True)
+    ] * len(STAGES)
+    return bars_table(together["lane"], lanes, together["begin"], together["end"], labels, together["group"])
+
+
+def _is_split(table: pd.DataFrame) -> bool:
+    return bool(table["fraction"].between(0, 1, inclusive="neither").any())
+
+
+def _stage_name(name: str, last: str, split: bool) -> str:
+    return IN_TWO_PARTS if split and last == "end" else name
+
+
 def _title(table: pd.DataFrame, shown: int) -> str:
     if not len(table):
         return "no request has ended"
@@ -74,7 +106,7 @@ def _draw_requests(axes: Axes, shown: pd.DataFrame, instance: Instance) -> list[
     """Draws a bar for each stage of each request, and returns what a legend needs."""
     legend: dict[str, Artist] = {}
     places = -np.arange(len(shown))
-    split = shown["fraction"].between(0, 1, inclusive="neither").any()
+    split = _is_split(shown)
     for name, first, last, colour in STAGES:
         boxes = [
             Rectangle((left, place - 0.4), right - left, 0.8)
@@ -82,7 +114,7 @@ def _draw_requests(axes: Axes, shown: pd.DataFrame, instance: Instance) -> list[
             if right > left
         ]
         if boxes:
-            label = IN_TWO_PARTS if split and last == "end" else name
+            label = _stage_name(name, last, split)
             legend[label] = Patch(color=colour, label=label)
             axes.add_collection(PatchCollection(boxes, facecolor=colour, edgecolor="none"))
     late = shown["missed"].to_numpy(dtype=bool)

@@ -258,6 +258,12 @@ class OffloadSimulator(Simulator):
         table.loc[table["target"] == 0, list(REMOTE)] = np.nan
         return table
 
+    def bars(self, row: int) -> pd.DataFrame:
+        """Returns a bar for each stage of each request that has ended, on a lane of its own; groups are stages."""
+        from .render import bars
+
+        return bars(self.episode(row), self.instance(row))
+
     def figure(self, row: int) -> Figure:
         """Returns a picture of what became of the requests so far."""
         from .render import timeline

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
+from ..core.simulator import bars_table
 from .instance import Instance
 from .schedule import Schedule
 
@@ -84,6 +86,19 @@ def gantts(
         handles = [Patch(color=COLOURS(place % COLOURS.N), label=word) for word, place in shown.items()]
         figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
     return figure
+
+
+def bars(instance: Instance, schedule: Schedule) -> pd.DataFrame:
+    """Returns a schedule in the form of `Simulator.bars`: a lane for each device, a bar for each decided task.
+
+    Args:
+        instance: The problem.
+        schedule: Its decisions, all or the first few.
+    """
+    table, graph = schedule.table(instance), instance.graph
+    groups = table["name"] if graph.num_jobs == 1 else [f"job {graph.job[task]}" for task in table["task"]]
+    lanes = [device.name for device in instance.platform.devices]
+    return bars_table(table["device_name"], lanes, table["start"], table["finish"], table["name"], groups)
 
 
 def _draw(axes: Axes, instance: Instance, schedule: Schedule, number: Sequence[int], span: float) -> None:

@@ -289,7 +289,7 @@ def test_online_schedulers_by_hand() -> None:
     two = Instance.of(independent([2.0, 9.0], [2.0, 9.0]))
     assert {name: makespan(name, two) for name in RUNNING if name != "random"} == {
         "fifo": 9, "eft": 9, "rank-online": 9, "mct-online": 4, "rank-online-wait": 4, "re-heft": 4,
-        "etf-online": 9, "oct-online": 4, "edf": 9, "rm": 9, "srcpf": 9, "weighted-fair": 9, "drf": 9,
+        "etf-online": 9, "oct-online": 4, "edf": 9, "rm": 9, "srcpf": 9, "lwkr": 4, "weighted-fair": 9, "drf": 9,
     }  # fmt: skip
     # On one device: by index as they are ready, the longest first by rank, the shortest first by finish.
     order = {}

@@ -1,0 +1,91 @@
+"use strict";
+
+const root = document.documentElement;
+const charts = [...document.querySelectorAll(".chart")];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const themeButton = document.getElementById("theme");
+
+function colour(name) {
+  const probe = document.body.appendChild(document.createElement("span"));
+  probe.style.color = `var(--${name})`;
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+// What charts take from the page: all colours that are not data's.
+function template() {
+  const [ink, muted, rule, panel] = ["ink", "muted", "rule", "panel"].map(colour);
+  const axis = { gridcolor: rule, linecolor: muted, zerolinecolor: rule, tickcolor: muted, automargin: true };
+  return {
+    layout: {
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 8, r: 16, t: 8, b: 8 },
+      xaxis: axis,
+      yaxis: axis,
+      shapedefaults: { line: { color: muted } },
+      annotationdefaults: { font: { size: 12.5 } },
+      hoverlabel: { bgcolor: panel, bordercolor: rule, font: { color: ink }, align: "left" },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: ink },
+    },
+  };
+}
+
+const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+
+async function setTheme(theme) {
+  if (theme) root.dataset.theme = theme;
+  themeButton.textContent = isDark() ? "Light" : "Dark";
+  for (const chart of charts) if (chart.data) await Plotly.relayout(chart, { template: template() });
+}
+
+async function unpack(base64) {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
+async function draw() {
+  const script = document.createElement("script");
+  script.textContent = await unpack(document.getElementById("plotly").textContent);
+  document.head.append(script);
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  for (const chart of charts) {
+    const { data, layout } = JSON.parse(chart.firstElementChild.textContent);
+    chart.replaceChildren();
+    await Plotly.newPlot(chart, data, { ...layout, template: template() }, config);
+    await new Promise((done) => setTimeout(done));
+  }
+  root.dataset.drawn = charts.length;
+}
+
+function compare(one, other) {
+  const [a, b] = [Number(one), Number(other)];
+  if (one !== "nan" && other !== "nan" && !Number.isNaN(a) && !Number.isNaN(b)) return a - b;
+  return one.localeCompare(other);
+}
+
+function sortBy(header) {
+  const descending = header.ariaSort === "ascending";
+  const body = header.closest("table").tBodies[0];
+  const key = (row) => row.cells[header.cellIndex].dataset.key;
+  const missing = (row) => key(row) === "nan";
+  const rows = [...body.rows].sort((one, other) => {
+    if (missing(one) || missing(other)) return missing(one) - missing(other);
+    return (descending ? -1 : 1) * compare(key(one), key(other));
+  });
+  body.append(...rows);
+  for (const cell of header.parentElement.cells) cell.ariaSort = "none";
+  header.ariaSort = descending ? "descending" : "ascending";
+}
+
+for (const header of document.querySelectorAll("thead th")) header.firstElementChild.onclick = () => sortBy(header);
+themeButton.onclick = () => setTheme(isDark() ? "light" : "dark");
+dark.onchange = () => setTheme();
+let theme;
+addEventListener("beforeprint", () => ((theme = root.dataset.theme ?? ""), setTheme("light")));
+addEventListener("afterprint", () => ((root.dataset.theme = theme), setTheme()));
+setTheme();
+draw();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import HetgymError
 from .cells import code_version
@@ -65,9 +67,9 @@ class RayLauncher(Launcher):
 
     def _run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
         here = Origin(Path.cwd(), tuple(sys.argv), code_version())
-        task = ray.remote(num_cpus=1, max_retries=self.retries)(_do)
+        task: Any = ray.remote(num_cpus=1, max_retries=self.retries)(_do)
         waiting = deque((item, self.retries) for item in items)
-        running = {}
+        running: dict[Any, tuple[Item, int]] = {}
         while waiting or running:
             room = self.workers if self.address and self.workers else IN_FLIGHT * _cpus()
             while waiting and len(running) < room:
@@ -114,7 +116,8 @@ def _do(origin: Origin, function: Callable[[Item], Result], item: Item) -> Resul
 
 def _cpus() -> int:
     """Returns how many CPUs there are now: nodes come and go."""
-    return max(1, int(ray.cluster_resources().get("CPU", 0)))
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return max(1, int(resources.get("CPU", 0)))
 
 
 @contextmanager
@@ -127,15 +130,20 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    place: dict[str, Any] = {"address": address}
     if address:
         _check_answers(address)
-        place = {"address": address}
     else:
         place = {"address": "local", "num_cpus": workers, "object_store_memory": OBJECT_STORE}
-        place["include_dashboard"] = False
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
     try:
-        ray.init(**place, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            **place,
+            runtime_env=environment,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise HetgymError(
             f"address: cannot work on Ray at {address or 'this machine'}: {_first_line(error)}"

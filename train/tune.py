@@ -218,7 +218,7 @@ def best_settings(sweep: Sweep) -> tuple[TrainSettings, float, int]:
         best = study.best_trial
     except ValueError as error:
         raise HetgymError(f"tune: no trial of {sweep.study!r} has been completed yet") from error
-    settings = replace(with_values(sweep.settings, best.params), output=_folder(sweep, best.number))
+    settings = replace(with_values(sweep.settings, best.params), output=sweep.settings.output / "best")
     return settings, float(best.value or 0.0), best.number
 
 
@@ -237,7 +237,7 @@ def _open(sweep: Sweep) -> optuna.Study:
             study_name=sweep.study,
             storage=sweep.storage,
             direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
             load_if_exists=True,
         )
     except Exception as error:  # whatever the database's driver raises

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from .agents import describe_policies, make_policy
 from .cli_front import run_front
+from .cli_launch import LaunchOptions
 from .cli_output import print_contest, print_sweep, progress, write_csv
 from .cli_suite import play_suite, report_on, results_of
 from .cli_trace import TraceCommand
@@ -61,7 +62,7 @@ class ListCommand:
 
 
 @dataclass(frozen=True)
-class EvaluateCommand:
+class EvaluateCommand(LaunchOptions):
     """Plays policies on the same episodes and compares them."""
 
     scenario: str = "random"
@@ -109,7 +110,7 @@ class EvaluateCommand:
     """The episode of that picture."""
     suite: str | None = None
     """Instead of one scenario, plays a suite: quick, standard, full or another name, or a path to a YAML file. It takes
-    --episodes, --seed, --output, --csv (one row for each of its comparisons in pairs) and --json."""
+    --episodes, --seed, --output, --csv (one row for each of its comparisons in pairs), --json and --launcher."""
     plot: Path | None = None
     """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
     each value of the others; or of --front, a panel for each pair of objectives."""
@@ -223,6 +224,7 @@ def _evaluate(command: EvaluateCommand) -> None:
     if command.suite:
         _suite(command, command.suite)
         return
+    command.refuse_launcher("--suite")
     scenario = load_scenario(command.scenario).override(**parse_changes(command.set))
     for option, needed, why in (
         ("output", ("adversarial", "suite"), "which find what is written"),
@@ -241,7 +243,7 @@ def _evaluate(command: EvaluateCommand) -> None:
         _compare(command, scenario)
 
 
-SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json", "output")
+SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json", "output", "launcher", "address", "workers")
 """Options that go with --suite."""
 
 FRONT_TAKES = (
@@ -266,6 +268,7 @@ def _suite(command: EvaluateCommand, name: str) -> None:
         folder=command.output,
         csv=command.csv,
         as_json=command.json,
+        launcher=command.make_launcher(),
     )
 
 

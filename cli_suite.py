@@ -20,10 +20,18 @@ from .evaluate.suite import Contest, Results, Suite
 
 if TYPE_CHECKING:
     from .evaluate.comparison import Played
+    from .evaluate.launchers import Launcher
 
 
 def play_suite(
-    name: str, *, episodes: int | None, seed: int, folder: Path | None, csv: Path | None, as_json: bool
+    name: str,
+    *,
+    episodes: int | None,
+    seed: int,
+    folder: Path | None,
+    csv: Path | None,
+    as_json: bool,
+    launcher: Launcher,
 ) -> None:
     """Plays what is not finished of a suite, prints what came of it, and writes it.
 
@@ -34,6 +42,7 @@ def play_suite(
         folder: Where finished cells are kept and results are written; by default ``runs`` and the suite's name.
         csv: Where to write one row for each of the suite's rows.
         as_json: Whether to print JSON.
+        launcher: Where cells are played.
 
     Raises:
         HetgymError: If the suite is not right, or a file cannot be written.
@@ -42,7 +51,7 @@ def play_suite(
     folder = folder or Path("runs") / suite.name
     with progress("evaluating", 0) as (bar, task):
         results = run_suite(
-            suite, episodes, seed, lambda ended, total: bar.update(task, total=total, advance=ended), folder
+            suite, episodes, seed, lambda ended, total: bar.update(task, total=total, advance=ended), folder, launcher
         )
     count = suite.episodes if episodes is None else episodes
     _write(results, folder)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from .agents import describe_policies, make_policy
 from .cli_front import run_front
+from .cli_launch import LaunchOptions
 from .cli_output import print_contest, print_sweep, progress, write_csv
 from .cli_suite import play_suite, report_on, results_of
 from .cli_trace import TraceCommand
@@ -62,7 +63,7 @@ class ListCommand:
 
 
 @dataclass(frozen=True)
-class EvaluateCommand:
+class EvaluateCommand(LaunchOptions):
     """Plays policies on the same episodes and compares them."""
 
     scenario: str = "random"
@@ -110,7 +111,7 @@ class EvaluateCommand:
     """The episode of that picture."""
     suite: str | None = None
     """Instead of one scenario, plays a suite: quick, standard, full or another name, or a path to a YAML file. It takes
-    --episodes, --seed, --output, --csv (one row for each of its comparisons in pairs) and --json."""
+    --episodes, --seed, --output, --csv (one row for each of its comparisons in pairs), --json and --launcher."""
     plot: Path | None = None
     """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
     each value of the others; or of --front, a panel for each pair of objectives."""
@@ -230,6 +231,7 @@ def _evaluate(command: EvaluateCommand) -> None:
     if command.suite:
         _suite(command, command.suite)
         return
+    command.refuse_launcher("--suite")
     scenario = load_scenario(command.scenario).override(**parse_changes(command.set))
     for option, needed, why in (
         ("output", ("adversarial", "suite"), "which find what is written"),
@@ -274,7 +276,7 @@ def _suite(command: EvaluateCommand, name: str) -> None:
         folder=command.output,
         csv=command.csv,
         as_json=command.json,
-        launcher=make_launcher(command.launcher, command.address, command.workers),
+        launcher=command.make_launcher(),
     )
 
 

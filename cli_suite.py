@@ -21,6 +21,7 @@ from .evaluate.suite import Contest, Results, Suite
 
 if TYPE_CHECKING:
     from .evaluate.comparison import Played
+    from .evaluate.launchers import Launcher
 
 
 def play_suite(
@@ -42,7 +43,7 @@ def play_suite(
         folder: Where finished cells are kept and results are written; by default ``runs`` and the suite's name.
         csv: Where to write one row for each of the suite's rows.
         as_json: Whether to print JSON.
-        launcher: Where it is played.
+        launcher: Where cells are played.
 
     Raises:
         HetgymError: If the suite is not right, or a file cannot be written.

@@ -6,31 +6,25 @@ import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from .cli_launch import LaunchOptions
 from .cli_output import progress
 from .errors import HetgymError
 from .evaluate.figures import save_figure, training_curve
-from .evaluate.launchers import LauncherName, make_launcher
 from .train.settings import TrainSettings
 
 
 @dataclass(frozen=True)
-class TrainCommand(TrainSettings):
+class TrainCommand(LaunchOptions, TrainSettings):
     """Trains an agent on the instances of a scenario."""
 
     seeds: str | None = None
     """Instead of one run, one for each of these seeds, comma-separated, in OUTPUT/seed-0 and so on; each goes on from
     its last checkpoint, if it has one."""
-    launcher: LauncherName = "local"
-    """Where the runs of --seeds train: on this machine, or on Ray."""
-    address: str | None = None
-    """The Ray cluster to work on, HOST:PORT, or auto for one that was started on this machine."""
-    workers: int | None = None
-    """How many runs train at a time: by default one, with Ray as many as there are CPUs."""
 
     def run(self) -> None:
         """Trains, and prints where the results are."""
         if self.seeds is None:
-            self._refuse_options()
+            self.refuse_launcher("--seeds")
             self._train_one()
         else:
             self._train_several(read_seeds(self.seeds))
@@ -39,11 +33,6 @@ class TrainCommand(TrainSettings):
     def settings(self) -> TrainSettings:
         """What is not about where it is done."""
         return TrainSettings(**{field.name: getattr(self, field.name) for field in fields(TrainSettings)})
-
-    def _refuse_options(self) -> None:
-        for name, default in (("launcher", "local"), ("address", None), ("workers", None)):
-            if getattr(self, name) != default:
-                raise HetgymError(f"{name}: is for --seeds, whose runs are done side by side")
 
     def _train_one(self) -> None:
         from .train import train
@@ -63,7 +52,7 @@ class TrainCommand(TrainSettings):
         from .agents.card import load_card
         from .train.launch import train_seeds
 
-        launcher = make_launcher(self.launcher, self.address, self.workers)
+        launcher = self.make_launcher()
         with progress("training seeds", len(seeds)) as (bar, task):
             runs = train_seeds(self.settings, seeds, launcher, lambda _: bar.advance(task))
         for seed, run in zip(seeds, runs, strict=True):

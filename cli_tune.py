@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from .cli_launch import LaunchOptions
 from .cli_output import progress
 from .errors import HetgymError
-from .evaluate.launchers import LauncherName, make_launcher
 from .train.settings import TrainSettings
 
 
 @dataclass(frozen=True)
-class TuneCommand(TrainSettings):
+class TuneCommand(LaunchOptions, TrainSettings):
     """Searches for settings of training, with Optuna; takes those of train for all trials."""
 
     output: Path = Path("runs/tune")
@@ -28,12 +28,6 @@ class TuneCommand(TrainSettings):
     """The database that keeps the trials, by its URL; several commands may share one."""
     study: str | None = None
     """What the sweep is called there; by default as the scenario."""
-    launcher: LauncherName = "local"
-    """Where trials train: on this machine, or on Ray."""
-    address: str | None = None
-    """The Ray cluster to work on, HOST:PORT, or auto for one that was started on this machine."""
-    workers: int | None = None
-    """How many trials train at a time: by default one, with Ray as many as there are CPUs."""
 
     def run(self) -> None:
         """Does what is not done of the trials, and prints the command that trains with the best settings."""
@@ -44,7 +38,7 @@ class TuneCommand(TrainSettings):
         space = read_space(self.space) if self.space else parse_space(self.search)
         settings = TrainSettings(**{one.name: getattr(self, one.name) for one in fields(TrainSettings)})
         sweep = Sweep(settings, space, self.trials, self.storage, self.study or self.scenario)
-        launcher = make_launcher(self.launcher, self.address, self.workers)
+        launcher = self.make_launcher()
         with progress("tuning", self.trials) as (bar, task):
             tune(sweep, launcher, lambda: bar.advance(task))
         best, value, number = best_settings(sweep)

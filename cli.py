@@ -39,7 +39,6 @@ from .evaluate.adversarial import check_scenario_path
 from .evaluate.comparison import Played, compare
 from .evaluate.evaluation import make_policies
 from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure
-from .evaluate.launchers import LauncherName, make_launcher
 from .evaluate.suite import Results
 from .evaluate.summary import check_metrics, find_reference
 from .evaluate.sweep import cells
@@ -115,12 +114,6 @@ class EvaluateCommand(LaunchOptions):
     plot: Path | None = None
     """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
     each value of the others; or of --front, a panel for each pair of objectives."""
-    launcher: LauncherName = "local"
-    """Where --suite plays: on this machine, or on Ray."""
-    address: str | None = None
-    """The Ray cluster to play on, HOST:PORT, or auto for one that was started on this machine."""
-    workers: int | None = None
-    """How many parts of --suite are played at a time: by default one, with Ray as many as there are CPUs."""
     front: bool = False
     """Compare fronts in the objectives of --metric. Policies that are conditioned on the weights of objectives play
     once for each weight vector, all others once."""
@@ -236,7 +229,6 @@ def _evaluate(command: EvaluateCommand) -> None:
     for option, needed, why in (
         ("output", ("adversarial", "suite"), "which find what is written"),
         ("plot", ("sweep", "front"), "which are what is drawn"),
-        *((option, ("suite",), "which is played in parts") for option in ("address", "workers")),
         *((option, ("front",), "which has several objectives") for option in ("weights", "reference_point", "family")),
     ):
         if getattr(command, option) and not any(getattr(command, other) for other in needed):

@@ -2,18 +2,27 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test coverage lint style types imports bench docs clean
 
-demo: $(VENV)/installed ## train, evaluate and draw in five minutes; the results are in demo-output
+demo: $(VENV)/installed ## train, evaluate, draw and report in five minutes; the results are in demo-output
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed ## run all tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/installed ## style, types and the direction of imports
+coverage: $(VENV)/installed ## all tests, and which lines outside kernels none of them runs
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+lint: style types imports ## style, types and the direction of imports
+
+style: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
 	MYPYPATH=$(VENV)/src $(BIN)/mypy -p hetgym
+
+imports: $(VENV)/installed
 	PYTHONPATH=$(VENV)/src $(BIN)/lint-imports
 
 bench: $(VENV)/installed ## speeds, in CPU seconds
@@ -26,7 +35,10 @@ bench: $(VENV)/installed ## speeds, in CPU seconds
 	$(BIN)/python benchmarks/offload_speed.py
 	$(BIN)/python benchmarks/training_speed.py
 
-# Type checking and the import checks read the package through a link: this folder's name need not be hetgym.
+docs: $(VENV)/installed ## the documentation: site/index.html
+	PYTHONPATH=$(VENV)/src $(BIN)/mkdocs build --strict
+
+# Type checking, the import checks and the documentation read the package through a link: this folder's name need not be hetgym.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -35,4 +47,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output
+	rm -rf $(VENV) build dist *.egg-info .coverage demo-output site

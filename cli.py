@@ -16,9 +16,12 @@ from rich.table import Table
 
 from .agents import describe_policies, make_policy
 from .cli_front import run_front
+from .cli_launch import LaunchOptions
 from .cli_output import print_contest, print_sweep, progress, write_csv
-from .cli_suite import play_suite
+from .cli_suite import play_suite, report_on, results_of
 from .cli_trace import TraceCommand
+from .cli_train import TrainCommand
+from .cli_tune import TuneCommand
 from .envs import Scenario, list_envs, list_scenarios, load_scenario
 from .envs.core.changes import parse_changes
 from .errors import HetgymError
@@ -33,14 +36,14 @@ from .evaluate import (
     sweep,
 )
 from .evaluate.adversarial import check_scenario_path
-from .evaluate.comparison import compare
+from .evaluate.comparison import Played, compare
 from .evaluate.evaluation import make_policies
-from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure, training_curve
+from .evaluate.figures import check_figure_path, check_panels, save_figure, sweep_figure
+from .evaluate.suite import Results
 from .evaluate.summary import check_metrics, find_reference
 from .evaluate.sweep import cells
 from .hardware_models import list_platforms, load_platform
-from .train.settings import TrainSettings
-from .train.use_prediction import UsePredictionSettings, train_use_predictor
+from .train.settings import EvolutionSettings, UsePredictionSettings
 
 What = Literal["scenarios", "suites", "policies", "platforms", "environments"]
 
@@ -59,7 +62,7 @@ class ListCommand:
 
 
 @dataclass(frozen=True)
-class EvaluateCommand:
+class EvaluateCommand(LaunchOptions):
     """Plays policies on the same episodes and compares them."""
 
     scenario: str = "random"
@@ -84,6 +87,8 @@ class EvaluateCommand:
     comma-separated, the first of which is printed; with --front the objectives, all by default."""
     reference: str | None = None
     """The policy to compare with; by default the family's usual one if it is played, such as heft, else the first."""
+    report: Path | None = None
+    """Folder of a report: report.html, a page that works from disk, and report.md. A suite writes one anyway."""
     csv: Path | None = None
     """Write one row for each policy and episode here (of each cell of --sweep, of each point of --front), or for each
     iteration of --adversarial."""
@@ -105,7 +110,7 @@ class EvaluateCommand:
     """The episode of that picture."""
     suite: str | None = None
     """Instead of one scenario, plays a suite: quick, standard, full or another name, or a path to a YAML file. It takes
-    --episodes, --seed, --output, --csv (one row for each of its comparisons in pairs) and --json."""
+    --episodes, --seed, --output, --csv (one row for each of its comparisons in pairs), --json and --launcher."""
     plot: Path | None = None
     """Write a picture of --sweep here (.png, .svg, .pdf): lines over the first setting, a panel for each metric and
     each value of the others; or of --front, a panel for each pair of objectives."""
@@ -129,8 +134,10 @@ class EvaluateCommand:
 
 Command = (
     Annotated[ListCommand, tyro.conf.subcommand("list")]
-    | Annotated[TrainSettings, tyro.conf.subcommand("train")]
+    | Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[TuneCommand, tyro.conf.subcommand("tune")]
     | Annotated[UsePredictionSettings, tyro.conf.subcommand("train-cache")]
+    | Annotated[EvolutionSettings, tyro.conf.subcommand("train-rule")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
     | Annotated[TraceCommand, tyro.conf.subcommand("trace")]
 )
@@ -149,11 +156,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if isinstance(command, ListCommand):
             _list(command)
-        elif isinstance(command, TrainSettings):
-            _train(command)
         elif isinstance(command, UsePredictionSettings):
             _train_cache(command)
-        elif isinstance(command, TraceCommand):
+        elif isinstance(command, EvolutionSettings):
+            _train_rule(command)
+        elif isinstance(command, TrainCommand | TuneCommand | TraceCommand):
             command.run()
         else:
             _evaluate(command)
@@ -181,24 +188,9 @@ def _list(command: ListCommand) -> None:
         Console().print(table)
 
 
-def _train(settings: TrainSettings) -> None:
-    from .train import train
-
-    with progress("training", settings.steps) as (bar, task):
-
-        def show(steps: int, results: dict[str, float]) -> None:
-            latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
-            bar.update(task, completed=min(steps, settings.steps), latest=latest)
-
-        run = train(settings, show)
-    save_figure(training_curve(run), run / "curve.png")
-    print(f"checkpoints: {run / 'best'}, {run / 'last'}; curve: {run / 'curve.png'}")
-    changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
-    policies = f"{settings.load_scenario().baselines[0]},{settings.algorithm}:{run}"
-    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
-
-
 def _train_cache(settings: UsePredictionSettings) -> None:
+    from .train.use_prediction import train_use_predictor
+
     with progress("training", settings.updates) as (bar, task):
 
         def show(updates: int, results: dict[str, float]) -> None:
@@ -212,10 +204,27 @@ def _train_cache(settings: UsePredictionSettings) -> None:
     print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
 
 
+def _train_rule(settings: EvolutionSettings) -> None:
+    from .train.evolution import train_rule
+
+    with progress("training", settings.generations) as (bar, task):
+
+        def show(generations: int, results: dict[str, float]) -> None:
+            latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
+            bar.update(task, completed=generations, latest=latest)
+
+        run = train_rule(settings, show)
+    print(f"checkpoints: {run / 'best'}, {run / 'last'}")
+    changes = f" --set {shlex.join(settings.set)}" if settings.set else ""
+    policies = f"{settings.reference},lwkr,weighted-rule:{run}"
+    print(f"evaluate it: hetgym evaluate --scenario {settings.scenario}{changes} --policies {policies}")
+
+
 def _evaluate(command: EvaluateCommand) -> None:
     if command.suite:
         _suite(command, command.suite)
         return
+    command.refuse_launcher("--suite")
     scenario = load_scenario(command.scenario).override(**parse_changes(command.set))
     for option, needed, why in (
         ("output", ("adversarial", "suite"), "which find what is written"),
@@ -234,12 +243,12 @@ def _evaluate(command: EvaluateCommand) -> None:
         _compare(command, scenario)
 
 
-SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json", "output")
+SUITE_TAKES = ("suite", "episodes", "seed", "csv", "json", "output", "launcher", "address", "workers")
 """Options that go with --suite."""
 
 FRONT_TAKES = (
     *("front", "weights", "reference_point", "family", "scenario", "policies", "set", "episodes", "seed", "metric"),
-    *("reference", "csv", "json", "plot"),
+    *("reference", "csv", "json", "plot", "report"),
 )
 """Options that go with --front."""
 
@@ -259,6 +268,7 @@ def _suite(command: EvaluateCommand, name: str) -> None:
         folder=command.output,
         csv=command.csv,
         as_json=command.json,
+        launcher=command.make_launcher(),
     )
 
 
@@ -267,7 +277,7 @@ def _policies(command: EvaluateCommand, scenario: Scenario) -> list[str]:
 
 
 def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
-    policies = _policies(command, scenario)
+    policies = make_policies(_policies(command, scenario), scenario)
     with progress("evaluating", len(policies) * command.num_episodes) as (bar, task):
         table = evaluate(
             scenario,
@@ -278,7 +288,8 @@ def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
             progress=lambda ended: bar.advance(task, ended),
         )
     metric = command.metric or scenario.metric
-    summary = compare(table, metric, command.reference, scenario=scenario)
+    reference = find_reference([policy.name for policy in policies], command.reference, scenario)
+    summary = compare(table, metric, reference, scenario=scenario)
     if command.csv:
         write_csv(table, command.csv)
     if command.gantt:
@@ -294,9 +305,16 @@ def _compare(command: EvaluateCommand, scenario: Scenario) -> None:
         }
         print(json.dumps(content, indent=1))
     else:
-        reference = find_reference(summary["policy"].to_list(), command.reference, scenario)
         title = f"{command.scenario}: {metric}, {command.num_episodes} episodes from seed {command.seed}"
         print_contest(summary, title, reference)
+    played = Played(command.scenario, scenario, table, metric, reference)
+    _report(command, results_of(command.scenario, command.seed, contests=(played,)))
+
+
+def _report(command: EvaluateCommand, results: Results) -> None:
+    if command.report:
+        path = report_on(results, command.report)
+        print(f"report: {path}", file=sys.stderr if command.json else sys.stdout)
 
 
 def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
@@ -309,7 +327,7 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
     grid = cells(scenario, settings)
     # What could only be refused after hours is tried out first.
     check_metrics(evaluate(scenario.override(**grid[0]), policies[:1], episodes=1, seed=command.seed), metrics)
-    find_reference([policy.name for policy in policies], command.reference, scenario)
+    reference = find_reference([policy.name for policy in policies], command.reference, scenario)
     if command.plot:
         check_figure_path(command.plot)
         check_panels(len(metrics) * len(grid) // len(next(iter(settings.values()))))
@@ -344,6 +362,8 @@ def _sweep(command: EvaluateCommand, scenario: Scenario) -> None:
             f"{command.scenario}: {metrics[0]}, {command.num_episodes} episodes from seed {command.seed} in each cell"
         )
         print_sweep(summary[summary["metric"] == metrics[0]], title)
+    played = Played(command.scenario, scenario, table, metrics[0], reference)
+    _report(command, results_of(command.scenario, command.seed, sweeps=(played,)))
 
 
 def _front(command: EvaluateCommand, scenario: Scenario) -> None:
@@ -362,6 +382,7 @@ def _front(command: EvaluateCommand, scenario: Scenario) -> None:
         seed=command.seed,
         csv=command.csv,
         plot=command.plot,
+        report=command.report,
         as_json=command.json,
     )
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli_output import print_front, progress, write_csv
+from .cli_suite import report_on, results_of
 from .errors import HetgymError
 from .evaluate import evaluate_front, front_points, summarise_front
+from .evaluate.comparison import Played
 from .evaluate.figures import check_figure_path, front_figure, save_figure
 from .evaluate.fronts import as_reference
 from .evaluate.multi_objective import (
@@ -42,6 +45,7 @@ def run_front(
     seed: int,
     csv: Path | None,
     plot: Path | None,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Plays policies, and prints and writes how their fronts compare.
@@ -60,6 +64,7 @@ def run_front(
         seed: Of the first episode.
         csv: Where to write all episodes.
         plot: Where to draw the fronts.
+        report: Folder of a report.
         as_json: Whether to print JSON.
 
     Raises:
@@ -84,6 +89,10 @@ def run_front(
     points = front_points(table)
     bound = default_reference_point(points) if given is None else given
     summary = summarise_front(table, bound, vectors, reference)
+    if report:
+        played = Played(name, scenario, table, scenario.metric, reference)
+        path = report_on(results_of(name, seed, fronts=(played,)), report)
+        print(f"report: {path}", file=sys.stderr if as_json else sys.stdout)
     if plot:
         save_figure(front_figure(points, scenario), plot)
     if as_json:

@@ -1,26 +1,37 @@
-"""What ``hetgym evaluate --suite`` does."""
+"""What ``hetgym evaluate --suite`` does, and reports of what was played without one."""
 
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from .cli_output import print_contest, print_front, print_suite, print_sweep, progress, write_csv
 from .errors import replacing
 from .evaluate import front_points, load_suite, run_suite, summarise_front, summarise_sweep
 from .evaluate.cells import TIMES
 from .evaluate.multi_objective import default_reference_point, objectives_of
+from .evaluate.report import About, write_report
+from .evaluate.suite import Contest, Results, Suite
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from .evaluate.comparison import Played
-    from .evaluate.suite import Results
+    from .evaluate.launchers import Launcher
 
 
 def play_suite(
-    name: str, *, episodes: int | None, seed: int, folder: Path | None, csv: Path | None, as_json: bool
+    name: str,
+    *,
+    episodes: int | None,
+    seed: int,
+    folder: Path | None,
+    csv: Path | None,
+    as_json: bool,
+    launcher: Launcher,
 ) -> None:
     """Plays what is not finished of a suite, prints what came of it, and writes it.
 
@@ -31,6 +42,7 @@ def play_suite(
         folder: Where finished cells are kept and results are written; by default ``runs`` and the suite's name.
         csv: Where to write one row for each of the suite's rows.
         as_json: Whether to print JSON.
+        launcher: Where cells are played.
 
     Raises:
         HetgymError: If the suite is not right, or a file cannot be written.
@@ -39,17 +51,50 @@ def play_suite(
     folder = folder or Path("runs") / suite.name
     with progress("evaluating", 0) as (bar, task):
         results = run_suite(
-            suite, episodes, seed, lambda ended, total: bar.update(task, total=total, advance=ended), folder
+            suite, episodes, seed, lambda ended, total: bar.update(task, total=total, advance=ended), folder, launcher
         )
+    count = suite.episodes if episodes is None else episodes
     _write(results, folder)
+    report = write_report(results, folder, About.here(command_line(), seed, episodes))
     if csv:
         write_csv(results.comparisons, csv)
     if as_json:
-        content = {"suite": name, "episodes": episodes or suite.episodes, "seed": seed, **_content(results)}
-        print(json.dumps(content, indent=1))
+        print(json.dumps({"suite": name, "episodes": count, "seed": seed, **_content(results)}, indent=1))
         return
-    _print(results)
+    _print(results, count)
     print(f"results: {folder / 'results.parquet'}")
+    print(f"report: {report}")
+
+
+def command_line() -> str:
+    """Returns the command that was given, as it can be given again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def report_on(results: Results, folder: Path) -> Path:
+    """Writes a report of what was played without a suite, and returns its path.
+
+    Args:
+        results: What came of it; see `results_of`.
+        folder: Where the report is written.
+
+    Raises:
+        HetgymError: If a file cannot be written.
+    """
+    return write_report(results, folder, About.here(command_line(), results.seed))
+
+
+def results_of(name: str, seed: int, **played: tuple[Played, ...]) -> Results:
+    """Returns what was played without a suite as one's results.
+
+    Args:
+        name: Of the scenario.
+        seed: Of the first episode.
+        played: Its episodes, as ``contests``, ``sweeps`` or ``fronts``.
+    """
+    suite = Suite(name=name, contests=(Contest(scenario=name),))
+    kinds = {"contests": (), "sweeps": (), "fronts": ()} | played
+    return Results(suite, seed, kinds["contests"], kinds["sweeps"], kinds["fronts"], pd.DataFrame())
 
 
 def _write(results: Results, folder: Path) -> None:
@@ -77,10 +122,10 @@ def _records(table: pd.DataFrame) -> Any:
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
-def _print(results: Results) -> None:
+def _print(results: Results, count: int) -> None:
     for played in results.contests:
-        count = played.table["episode"].nunique()
-        title = f"{played.name}: {played.metric}, {count} episodes from seed {results.seed}"
+        own = played.table["episode"].nunique()
+        title = f"{played.name}: {played.metric}, {own} episodes from seed {results.seed}"
         print_contest(played.compare(), title, played.reference)
     for played in results.sweeps:
         print_sweep(_swept(played), f"{played.name}: {played.metric}")
@@ -94,7 +139,7 @@ def _print(results: Results) -> None:
             ", ".join(f"{name} {x:.5g}" for name, x in names),
         )
     if len(results.comparisons):
-        print_suite(results.comparisons, f"{results.suite.name}: from seed {results.seed}")
+        print_suite(results.comparisons, f"{results.suite.name}: {count} episodes from seed {results.seed}")
 
 
 def _swept(played: Played) -> pd.DataFrame:

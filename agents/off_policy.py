@@ -227,8 +227,8 @@ class CandidateOffPolicyAlgorithm(OffPolicyAlgorithm, Learner):
         return ["policy", *(f"policy.{name}" for name in self.optimizers)], []
 
     def training_state(self) -> dict[str, Tensor]:
-        """Returns all that training needs to go on, besides the scorer, the simulator and the random generators."""
-        state = {"updates": torch.tensor([self._n_updates])}
+        """Returns all that training needs to go on, besides the scorer, the simulator, random generators and counts."""
+        state: dict[str, Tensor] = {}
         for name, tensor in self.policy.state_dict().items():
             if not name.startswith("scorer."):
                 state[f"policy.{name}"] = tensor.clone()
@@ -241,7 +241,6 @@ class CandidateOffPolicyAlgorithm(OffPolicyAlgorithm, Learner):
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes over what `training_state` gave, possibly among other tensors, for an agent of equal settings."""
-        self._n_updates = int(state["updates"])
         self.policy.load_state_dict(part(state, "policy"), strict=False)
         for optimizer in self.optimizers:
             load_optimizer_state(getattr(self.policy, optimizer), part(state, optimizer))

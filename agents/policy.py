@@ -12,7 +12,7 @@ from ..envs.core.simulator import Arrays
 
 Actions = NDArray[np.int64]
 
-Algorithm = Literal["ppo", "sac", "dqn", "qr-dqn", "use-predictor"]
+Algorithm = Literal["ppo", "sac", "dqn", "qr-dqn", "use-predictor", "weighted-rule"]
 """How a checkpoint was trained, and what it is named with: ``ppo:PATH``."""
 
 

@@ -73,6 +73,7 @@ _BY_FAMILY: dict[str, dict[str, Callable[..., Policy]]] = {
         "edf": online.edf,
         "rm": online.rm,
         "srcpf": online.srcpf,
+        "lwkr": online.lwkr,
         "weighted-fair": online.weighted_fair,
         "drf": online.drf,
         "re-heft": replay.PeriodicHeft,
@@ -122,15 +123,19 @@ def describe_policies() -> dict[str, str]:
     """Returns the first line on every policy, by name or pattern of names; on one of several families, a line each."""
     described: dict[str, str] = {}
     for family in (*_BY_FAMILY, None):
-        for name, maker in _makers(family).items():
+        for name, maker in policy_makers(family).items():
             line = (maker.__doc__ or "").splitlines()[0]
             if line not in described.setdefault(name, line):
                 described[name] += f" {family}: {line}"
     return described | _PATTERNS
 
 
-def _makers(family: str | None) -> dict[str, Callable[..., Policy]]:
-    """Returns what makes policies, by name: those of a family before those of the others."""
+def policy_makers(family: str | None) -> dict[str, Callable[..., Policy]]:
+    """Returns what makes policies, by name; where several families have one of a name, that of the given family.
+
+    Args:
+        family: Whose names count first; None for no family in particular.
+    """
     registers = [register for own in (_BY_FAMILY, _SOLVERS) for name, register in own.items() if name != family]
     registers += [own[family] for own in (_BY_FAMILY, _SOLVERS) if family in own]
     return {name: maker for register in registers for name, maker in register.items()} | _ANY_FAMILY
@@ -153,7 +158,7 @@ def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Pol
     Raises:
         HetgymError: If there is no such policy, the checkpoint is not right, or the callable cannot be had.
     """
-    named = _makers(family or next(iter(_BY_FAMILY)))
+    named = policy_makers(family or next(iter(_BY_FAMILY)))
     if name in named:
         return _called(name, named[name], settings)
     if "+" in name and ":" not in name:
@@ -173,21 +178,22 @@ def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Pol
 
 
 def files_of(name: str) -> list[Path]:
-    """Returns the files outside hetgym that the policy of a name depends on: its checkpoint, or its module's source.
+    """Returns the files that the policy of a name depends on besides code: its checkpoint, or its module's source.
 
     Raises:
         HetgymError: If there is no such checkpoint.
     """
-    from .checkpoint import CARD, POLICY, find_checkpoint
+    from .card import CARD, POLICY, find_checkpoint
+    from .pretrained import find_pretrained
 
     prefix, _, rest = name.partition(":")
     if _SEARCH.fullmatch(prefix):
         return files_of(rest)
-    if prefix in get_args(Algorithm):
-        folder = find_checkpoint(Path(rest))
+    if prefix in (*get_args(Algorithm), "pretrained"):
+        folder = find_pretrained(rest) if prefix == "pretrained" else find_checkpoint(Path(rest))
         return [folder / CARD, folder / POLICY]
     with suppress(ImportError, ValueError):
-        spec = importlib.util.find_spec(prefix) if rest and prefix != "pretrained" else None
+        spec = importlib.util.find_spec(prefix) if rest else None
         if spec and spec.origin:
             return [Path(spec.origin)]
     return []
@@ -195,11 +201,12 @@ def files_of(name: str) -> list[Path]:
 
 def _learned(name: str, **settings: Any) -> Policy:
     """Returns the policy of a checkpoint."""
-    from .checkpoint import find_checkpoint, load_card
+    from .card import find_checkpoint, load_card
     from .learned import LearnedPolicy
     from .pretrained import find_pretrained
     from .sac_continuous import LearnedContinuousPolicy
     from .use_predictor import load_use_predictor
+    from .weighted_rule import load_weighted_rule
 
     prefix, _, rest = name.partition(":")
     folder = find_pretrained(rest) if prefix == "pretrained" else find_checkpoint(Path(rest))
@@ -208,6 +215,8 @@ def _learned(name: str, **settings: Any) -> Policy:
         raise HetgymError(f"policy {name!r}: was trained with {card.algorithm}: name it {card.algorithm}:{rest}")
     if card.algorithm == "use-predictor":
         return load_use_predictor(name, folder, **settings)
+    if card.algorithm == "weighted-rule":
+        return load_weighted_rule(name, folder, **settings)
     if card.scenario.get("continuous"):
         return LearnedContinuousPolicy(name, folder, **settings)
     return LearnedPolicy(name, folder, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -83,7 +84,7 @@ class DiscreteSAC(CandidateOffPolicyAlgorithm):
         self,
         policy: type[SACPolicy],
         env: VecEnv,
-        temperature: float = 1.0,
+        temperature: float = 0.1,
         target_entropy: float | None = 0.5,
         combine: Literal["min", "mean"] = "min",
         critic_entropy: float | None = None,
@@ -97,8 +98,8 @@ class DiscreteSAC(CandidateOffPolicyAlgorithm):
         Args:
             policy: The class of the policy.
             env: Where to learn.
-            temperature: Weight of the entropy, at first or throughout; a small one at first leaves an actor stuck that
-                was sure of its choice before the critics were right.
+            temperature: Weight of the entropy, at first or throughout. One far above the differences between returns
+                takes long to fall; one far below leaves an actor stuck that was sure before the critics were right.
             target_entropy: Part of the logarithm of the number of allowed candidates that the temperature is adapted
                 to, below 1; None leaves the temperature as it is.
             combine: How the values of the two critics become one.
@@ -121,7 +122,7 @@ class DiscreteSAC(CandidateOffPolicyAlgorithm):
 
     def _check(self) -> None:
         for name, right, expected in (
-            ("temperature", self.temperature > 0, "must be above 0"),
+            ("temperature", 0 < self.temperature < math.inf, "must be above 0 and finite"),
             (
                 "target_entropy",
                 self.target_entropy is None or 0 <= self.target_entropy < 1,

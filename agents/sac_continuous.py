@@ -20,14 +20,11 @@ from torch import Tensor, nn
 from ..envs import Simulator
 from ..envs.core.simulator import Arrays
 from ..errors import HetgymError
-from .checkpoint import CARD, check_features, load_card, load_weights
+from .card import CARD, load_card
+from .checkpoint import check_features, load_weights
 from .learner import Learner, load_optimizer_state, optimizer_state, part
 from .networks import NetworkSettings
 from .networks.batch import MASKED
-from .policy import Policy
-
-LEAST_EXPLORATION = -2.0
-"""Logarithm of the standard deviation that an actor explores with at first when it has imitated."""
 
 
 class CandidatePool(BaseFeaturesExtractor):
@@ -151,72 +148,6 @@ class ContinuousSAC(SAC, Learner):
             **{f"observations.{name}": array for name, array in buffer.observations.items()},
             **{f"next_observations.{name}": array for name, array in buffer.next_observations.items()},
         }
-
-
-def imitate(
-    model: ContinuousSAC, teacher: Policy, simulator: Simulator, rounds: int, passes: int = 20, batch_size: int = 256
-) -> float:
-    """Teaches an actor what another policy does, by regression in the situations that the actor itself comes to.
-
-    It is DAgger (Ross, Gordon, Bagnell 2011, arXiv:1011.0686): in the first round the teacher plays, later the actor;
-    after each round the actor learns from what the teacher would have done in all rounds. From then on it explores
-    little (`LEAST_EXPLORATION`).
-
-    Args:
-        model: Whose actor is taught, with the model's learning rate.
-        teacher: What is imitated.
-        simulator: Where both play; its episodes have begun. A round is one decision in each of as many episodes as
-            it holds, for as many decisions as an episode has.
-        rounds: How many.
-        passes: Over all decisions, after each round.
-        batch_size: Decisions in a gradient step.
-
-    Returns:
-        The mean squared error of the last pass.
-    """
-    actor, error = model.actor, float("nan")
-    seen: list[Arrays] = []
-    taught: list[NDArray[np.float64]] = []
-    teacher.reset(simulator)
-    for played in range(rounds):
-        over = False
-        while not over:
-            observation = {name: array.copy() for name, array in simulator.observation.items()}
-            actions = teacher.act(observation, simulator)
-            seen.append(observation)
-            taught.append(actions)
-            simulator.step(decide(actor, observation) if played else actions)
-            ended = simulator.outcome["terminated"]
-            over = bool(ended.any())
-            simulator.restart(np.flatnonzero(ended))
-        error = _regress(actor, _stacked(seen), np.concatenate(taught), passes, batch_size)
-    with torch.no_grad():
-        log_std = cast("nn.Linear", actor.log_std)
-        log_std.weight.zero_()
-        log_std.bias.fill_(LEAST_EXPLORATION)
-    return error
-
-
-def _stacked(seen: list[Arrays]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.concatenate([one[name] for one in seen])) for name in seen[0]}
-
-
-def _regress(
-    actor: Actor, observations: dict[str, Tensor], actions: NDArray[np.float64], passes: int, batch_size: int
-) -> float:
-    """Fits an actor's deterministic action, and returns the mean squared error of the last pass."""
-    targets, squared = torch.from_numpy(actions).float(), 0.0
-    optimizer = torch.optim.Adam(actor.parameters(), lr=actor.optimizer.param_groups[0]["lr"])
-    for _ in range(passes):
-        squared = 0.0
-        for rows in torch.randperm(len(targets)).split(batch_size):  # type: ignore[no-untyped-call]
-            chosen = {name: tensor[rows] for name, tensor in observations.items()}
-            loss = nn.functional.mse_loss(actor(chosen, deterministic=True), targets[rows])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            squared += float(loss.detach()) * len(rows)
-    return squared / len(targets)
 
 
 def decide(actor: Actor, observation: Arrays) -> NDArray[np.float64]:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..envs import Simulator
 from ..errors import HetgymError
-from .checkpoint import CARD, POLICY, Card, load_card, load_tensors
+from .card import CARD, POLICY, Card, load_card
+from .checkpoint import load_tensors
 from .heuristics.caching.evictors import LEARNED
 from .heuristics.caching.policy import CachePolicy
 from .heuristics.caching.use_filter import OBSERVED, FilterWeights
@@ -149,7 +150,10 @@ def find_relatives(share: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class UsePredictor(CachePolicy):
-    """Evicts the expert that a trained network holds least likely to be used soon; it may load past the pool."""
+    """Evicts the expert that a trained network holds least likely to be used soon; it may load past the pool.
+
+    Where an episode plays one layer, the others tell the network nothing: their experts' states stay 0.
+    """
 
     def __init__(self, name: str, weights: FilterWeights, prefetch: str = "none", miss: str = "load") -> None:
         """Takes a network.

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from hetgym.agents import make_policy
-from hetgym.agents.checkpoint import find_checkpoint, load_card
+from hetgym.agents.card import find_checkpoint, load_card
 from hetgym.agents.heuristics.caching.names import VICTIMS
 from hetgym.agents.heuristics.caching.policy import KNOWN, CachePolicy
 from hetgym.agents.use_predictor import UsePredictor

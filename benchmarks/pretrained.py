@@ -18,7 +18,8 @@ import pandas as pd
 from rich.console import Console
 from scipy.stats import t as student
 
-from hetgym.agents.checkpoint import Card, Evaluation, find_checkpoint, load_card, load_tensors, save_checkpoint
+from hetgym.agents.card import Card, Evaluation, find_checkpoint, load_card
+from hetgym.agents.checkpoint import load_tensors, save_checkpoint
 from hetgym.agents.pretrained import FOLDER
 from hetgym.cli import main
 from hetgym.evaluate import evaluate, summarise
@@ -63,8 +64,9 @@ HEADLINES: dict[str, Headline] = {
         episodes=1000,
     ),
     "random-noisy": Headline(
-        "train --scenario random-noisy --set noise_sigma=0.5 pool=4096 --rounds 1 --hidden 48 --steps 500000 "
-        "--entropy 0.005 --decay --evaluate-every 10 --held-out 400 --batch-size 1024",
+        "train --scenario random-noisy --set noise_sigma=0.5 pool=4096 --hindsight --rounds 1 --hidden 48 "
+        "--steps 1000000 --num-envs 128 --learning-rate 2e-3 --entropy 0.005 --decay --evaluate-every 20 "
+        "--held-out 400 --batch-size 2048",
         "random-noisy",
         "makespan",
         "re-heft",
@@ -72,11 +74,19 @@ HEADLINES: dict[str, Headline] = {
         episodes=400,
         settings=(("noise_sigma", 0.5),),
     ),
+    "soc-stream-high": Headline(
+        "train-rule --scenario soc-stream-high --generations 30 --episodes 8",
+        "soc-stream-high",
+        "job_latency_mean",
+        "lwkr",
+        "Six kinds of job on one SoC. With lines on devices it gains little (queue_limit 1) or nothing (4 and more).",
+        episodes=400,
+    ),
     "v2-lite": Headline(
         "train-cache --scenario v2-lite --updates 150 --held-out 6",
         "v2-lite",
         "hit_rate",
-        "lfu",
+        "lfu-tokens",
         "It knows the experts of DeepSeek-V2-Lite alone, one request at a time, and says nothing about prefetching.",
         episodes=200,
     ),
@@ -84,7 +94,7 @@ HEADLINES: dict[str, Headline] = {
         "train-cache --scenario qwen3-30b --updates 100 --batch-size 2 --traces 16 --held-out 4",
         "qwen3-30b",
         "hit_rate",
-        "lfu",
+        "lfu-tokens",
         "It knows the experts of Qwen3-30B-A3B alone, one request at a time, and says nothing about prefetching.",
         episodes=200,
     ),
@@ -108,9 +118,8 @@ def folder_of(name: str, seed: int) -> Path:
 def train(name: str, seed: int) -> None:
     """Trains one agent, or goes on where it was killed."""
     run = folder_of(name, seed)
-    command = HEADLINES[name].command
-    resumed = ["--resume"] if command.startswith("train ") and (run / "last").exists() else []
-    main([*shlex.split(command), "--seed", str(seed), "--output", str(run), *resumed])
+    resumed = ["--resume"] if (run / "last").exists() else []
+    main([*shlex.split(HEADLINES[name].command), "--seed", str(seed), "--output", str(run), *resumed])
 
 
 def measured(name: str) -> pd.DataFrame:

@@ -1,4 +1,8 @@
-"""Draws the pictures of scenarios.md: for each scenario what a good policy does, and README's picture of a front."""
+"""Draws the pictures of the documentation.
+
+Those of scenarios.md, for each scenario what a good policy does; of each environment an episode, by its own render();
+and README's picture of a front.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
 from hetgym.agents import make_policy
 from hetgym.envs import TaskGraphScenario, load_scenario
+from hetgym.envs.core.single import SingleEnv
 from hetgym.envs.task_graph.render import gantt
 from hetgym.evaluate import evaluate_front, front_points, play
 from hetgym.evaluate.figures import front_figure
@@ -85,6 +91,16 @@ OFFLOADING: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Who decides in scenarios of offloading, and settings with which there is more to see."""
 
+ENVIRONMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "TaskGraphPlan-v0": ("peft", {"num_tasks": 20}),
+    "TaskGraphDispatch-v0": ("rank-online-wait", {"num_tasks": 20}),
+    "ExpertCache-v0": ("lfru", {"cache_fraction": 0.75}),
+    "Offload-v0": ("weighted-greedy", {"horizon": 40.0}),
+    "OffloadContinuous-v0": ("partial-split", {}),
+    "MOOffload-v0": ("greedy-delay", {"horizon": 40.0}),
+}
+"""Who plays the episode that is drawn of each environment, and settings with which there is more to see."""
+
 FRONT = (
     "weighted-greedy", "weighted-selfish", "greedy-delay", "greedy-energy", "least-work", "jsq", "lyapunov",
     "threshold", "all-edge",
@@ -126,6 +142,14 @@ def draw_offloading(name: str, policy: str, settings: dict[str, Any]) -> None:
     save(figure, name)
 
 
+def draw_environment(name: str, policy: str, settings: dict[str, Any]) -> None:
+    """Writes the picture of an environment: the first episode of seed 0, as render() draws it."""
+    env = gymnasium.make(f"hetgym/{name}", render_mode="rgb_array", disable_env_checker=True, **settings).unwrapped
+    assert isinstance(env, SingleEnv)
+    play(env.simulator, make_policy(policy, env.scenario.family), [0])
+    write(Image.fromarray(env.render()), f"../environments/{name}")
+
+
 def draw_front() -> None:
     """Writes README's picture of the fronts of offloading's policies."""
     scenario = load_scenario("mec-gmorl")
@@ -134,10 +158,15 @@ def draw_front() -> None:
 
 
 def save(figure: Figure, name: str) -> None:
-    """Writes a picture with few colours."""
+    """Writes a figure."""
     drawn = BytesIO()
     figure.savefig(drawn, dpi=130)
-    Image.open(drawn).convert("RGB").quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
+    write(Image.open(drawn), name)
+
+
+def write(picture: Image.Image, name: str) -> None:
+    """Writes a picture with few colours."""
+    picture.convert("RGB").quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
@@ -147,4 +176,6 @@ if __name__ == "__main__":
         draw_stream(name, num_jobs)
     for name, (policy, settings) in OFFLOADING.items():
         draw_offloading(name, policy, settings)
+    for name, (policy, settings) in ENVIRONMENTS.items():
+        draw_environment(name, policy, settings)
     draw_front()

@@ -49,10 +49,10 @@ def compare(
         over episodes of the score, which is how many times better than the reference a policy was; NaN where a metric
         is not above 0), ``iqm_low`` and ``iqm_high``; ``improvement`` (probability of being better than the reference
         in an episode, a tie counting half), ``improvement_low`` and ``improvement_high``; ``p_value`` (of a difference
-        of means, paired, see `difference_p_values`, Holm-corrected for the number of policies); ``verdict``: better,
-        worse, ``no difference``, or reference; ``gap_closed`` of the way from the reference to the oracle, with
-        ``gap_low`` and ``gap_high`` (NaN without one); ``above_bound`` (the mean over that of the scenario's bound,
-        minus 1; NaN where it has none).
+        of means, paired, see `difference_p_values`, Holm-corrected for the number of policies); ``verdict`` (better,
+        worse, ``no difference``, reference, or ``one episode``, of which nothing follows); ``gap_closed`` of the way
+        from the reference to the oracle, with ``gap_low`` and ``gap_high`` (NaN without one); ``above_bound`` (the mean
+        over that of the scenario's bound, minus 1; NaN where it has none).
 
     Raises:
         HetgymError: If there is no such metric, reference or oracle, or an episode is there twice.
@@ -129,7 +129,9 @@ def _verdicts(values: FloatArray, base: int, more: bool, p_values: FloatArray) -
     for column in range(values.shape[1]):
         if column == base:
             words.append("reference")
-        elif not p_values[column] < SIGNIFICANCE:
+        elif len(values) < 2:
+            words.append("one episode")
+        elif p_values[column] >= SIGNIFICANCE:
             words.append("no difference")
         else:
             words.append("better" if better[column] else "worse")

@@ -278,7 +278,7 @@ def run_suite(
 
 def _contest_parts(suite: Suite, contest: Contest, episodes: int | None, seed: int) -> list[_Part]:
     place = f"suite {suite.name!r}: contest {contest.title!r}"
-    count = episodes or contest.episodes or suite.episodes
+    count = (contest.episodes or suite.episodes) if episodes is None else episodes
     try:
         check_episodes(count, seed)
         scenario = load_scenario(contest.scenario).override(**contest.set)
@@ -312,7 +312,7 @@ def _plays(contest: Contest, scenario: Scenario, policies: Sequence[str]) -> Ite
 
 
 def _row_parts(suite: Suite, number: int, episodes: int | None, seed: int) -> tuple[_Part, _Part]:
-    row, count = suite.rows[number], episodes or suite.episodes
+    row, count = suite.rows[number], suite.episodes if episodes is None else episodes
     place = f"suite {suite.name!r}: row {number + 1} ({row.setting})"
     try:
         check_episodes(count, seed)

@@ -1,4 +1,7 @@
-"""Trains a scheduler on small random graphs, then tests it on graphs and on a workflow that it has never seen."""
+"""Trains a scheduler, tests it on graphs and a workflow that it has never seen, then plays a suite of all families.
+
+python examples/demo.py  # the same as make demo
+"""
 
 from __future__ import annotations
 
@@ -69,3 +72,4 @@ if __name__ == "__main__":
     print(f"The learned schedule of the workflow: {OUTPUT / 'schedule.png'}")
     print("The agent has seen random graphs only; where HEFT is ahead on a workflow, the table says so.")
     print("Your own workflow, in WfFormat 1.5: hetgym evaluate --scenario PATH.json --episodes 1")
+    run("evaluate", "--suite", "quick", "--output", OUTPUT / "quick")

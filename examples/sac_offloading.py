@@ -1,5 +1,7 @@
 """Learns what share of a task to offload, how loud to send it and how fast to compute the rest.
 
+    python examples/sac_offloading.py
+
 The actor of SAC imitates `convex`, which takes milliseconds for a decision; SAC can go on from there by trial and error
 (`STEPS`), which does not help here.
 """
@@ -10,7 +12,7 @@ from pathlib import Path
 
 from hetgym.evaluate import evaluate, summarise
 from hetgym.train import TrainSettings, train
-from hetgym.train.imitation import ImitationSettings
+from hetgym.train.settings import ImitationSettings
 
 SETTINGS = ("continuous=true", "num_users=1", "num_requests=1", "block=null", "weights=[0.5, 0.5, 0.0]")
 """A request that has all to itself, on a channel that does not change: `convex` is its optimum."""

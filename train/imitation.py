@@ -1,59 +1,29 @@
-"""Trains a candidate scorer to decide as another policy does: behaviour cloning and DAgger."""
+"""Trains a network to decide as another policy does: behaviour cloning and DAgger."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from gymnasium.spaces import Discrete
+from numpy.typing import NDArray
+from stable_baselines3.sac.policies import Actor
+from torch import nn
 
 from ..agents.imitation import LOSSES, Demonstrations, demonstrate
 from ..agents.networks import CandidateCategorical, CandidateScorer
 from ..agents.policy import Policy
+from ..agents.sac_continuous import ContinuousSAC, decide
 from ..envs import Scenario, Simulator
-from ..errors import HetgymError, unknown_name
-from .checks import check_least, check_shares
+from ..envs.core.simulator import Arrays
+from ..errors import HetgymError
+from .settings import ImitationSettings
 
-
-@dataclass(frozen=True)
-class ImitationSettings:
-    """How a policy is imitated."""
-
-    rounds: int = 4
-    """Of demonstrations, each followed by training on all that there are."""
-    episodes: int = 512
-    """In a round, rounded up to whole batches."""
-    num_envs: int = 128
-    """Environments side by side."""
-    beta: float = 0.5
-    """In round i, from 0, the expert takes a share beta^i of the decisions, the network the others; of an expert that
-    is not reactive, all are the expert's."""
-    epochs: int = 4
-    """Passes over all demonstrations in a round."""
-    batch_size: int = 512
-    """Decisions in a gradient step."""
-    learning_rate: float = 2e-3
-    """Of Adam, at first; it falls linearly, epoch by epoch, to 0 after the last."""
-    loss: str = "cross-entropy"
-    """One of `hetgym.agents.imitation.LOSSES`."""
-    value: float = 0.5
-    """Weight of the squared error of the values, as a share of the returns' mean square, so that returns of any size
-    leave the network free to learn the decisions; 0 leaves values out."""
-
-    def check(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            HetgymError: If one is out of range, or there is no such loss.
-        """
-        check_least(self, rounds=1, episodes=1, num_envs=1, epochs=1, batch_size=1, value=0)
-        if not 0 <= self.beta <= 1:
-            raise HetgymError(f"beta: must be from 0 to 1 (given: {self.beta})")
-        check_shares(self, "learning_rate")
-        if self.loss not in LOSSES:
-            raise unknown_name("loss", self.loss, list(LOSSES))
+LEAST_EXPLORATION = -2.0
+"""Logarithm of the standard deviation that an actor explores with at first when it has imitated."""
 
 
 @dataclass(frozen=True)
@@ -170,3 +140,69 @@ def _epoch(
         optimizer.step()
     network.eval()
     return total / len(shown), agreed / len(shown)
+
+
+def imitate_continuous(
+    model: ContinuousSAC, scenario: Scenario, expert: Policy, settings: ImitationSettings, seed: int
+) -> float:
+    """Trains an actor to do what an expert does, by regression in the situations that the actor itself gets into.
+
+    It is DAgger (Ross, Gordon, Bagnell 2011, arXiv:1011.0686): the expert plays the first round, the actor the others;
+    after each round the actor learns from what the expert would have done in all rounds. From then on it explores
+    little (`LEAST_EXPLORATION`).
+
+    Args:
+        model: Whose actor is trained, with the model's learning rate.
+        scenario: What is played; its face is continuous.
+        expert: Any policy.
+        settings: How; read are `rounds`, `num_envs`, `epochs` and `batch_size`. A round is an episode in each
+            environment.
+        seed: Of the first environment.
+
+    Returns:
+        The mean squared error of the last epoch.
+
+    Raises:
+        HetgymError: If a setting is not right, or the expert is for other environments.
+    """
+    settings.check()
+    simulator = scenario.simulator(settings.num_envs)
+    _begin(simulator, seed)
+    actor, error = model.actor, float("nan")
+    seen: list[Arrays] = []
+    shown: list[NDArray[np.float64]] = []
+    expert.reset(simulator)
+    for number in range(settings.rounds):
+        over = False
+        while not over:
+            observation = {name: array.copy() for name, array in simulator.observation.items()}
+            actions = expert.act(observation, simulator)
+            seen.append(observation)
+            shown.append(actions)
+            simulator.step(decide(actor, observation) if number else actions)
+            ended = simulator.outcome["terminated"]
+            over = bool(ended.any())
+            simulator.restart(np.flatnonzero(ended))
+        error = _regress(actor, seen, np.concatenate(shown), settings)
+    with torch.no_grad():
+        log_std = cast("nn.Linear", actor.log_std)
+        log_std.weight.zero_()
+        log_std.bias.fill_(LEAST_EXPLORATION)
+    return error
+
+
+def _regress(actor: Actor, seen: list[Arrays], shown: NDArray[np.float64], settings: ImitationSettings) -> float:
+    """Fits an actor's deterministic action, and returns the mean squared error of the last epoch."""
+    observations = {name: torch.from_numpy(np.concatenate([one[name] for one in seen])) for name in seen[0]}
+    targets, squared = torch.from_numpy(shown).float(), 0.0
+    optimizer = torch.optim.Adam(actor.parameters(), lr=actor.optimizer.param_groups[0]["lr"])
+    for _ in range(settings.epochs):
+        squared = 0.0
+        for rows in torch.randperm(len(targets)).split(settings.batch_size):  # type: ignore[no-untyped-call]
+            chosen = {name: tensor[rows] for name, tensor in observations.items()}
+            loss = nn.functional.mse_loss(actor(chosen, deterministic=True), targets[rows])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            squared += loss.item() * len(rows)
+    return squared / len(targets)

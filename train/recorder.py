@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 from stable_baselines3.common.callbacks import BaseCallback
 
-from ..agents.checkpoint import Card, package_versions, save_checkpoint
+from ..agents.card import Card
+from ..agents.checkpoint import package_versions, save_checkpoint
 from ..agents.learner import Learner
+from ..agents.networks import NetworkSettings
 from ..envs import Scenario, Simulator
 from ..envs.core.simulator import Arrays
 from ..evaluate.evaluation import SEED_LIMIT, play
@@ -74,9 +76,7 @@ class Recorder(BaseCallback):
 
     def continue_from(self, steps: int) -> None:
         """Takes over the curve of an earlier run up to so many steps."""
-        curve = pd.read_csv(self._settings.output / CURVE)
-        kept = curve[curve["steps"] <= steps]
-        self._curve = [{str(name): value for name, value in point.items()} for point in kept.to_dict("records")]
+        self._curve = read_curve(self._settings.output, steps)
 
     def _on_step(self) -> bool:
         return True
@@ -118,7 +118,16 @@ class Recorder(BaseCallback):
         best = max((point["return"] for point in self._curve), default=-np.inf)
         self._curve.append({"steps": self.num_timesteps, **results})
         self._latest = results
-        card, weights = self._card(results), learner.network.state_dict()
+        card = make_card(
+            self._settings,
+            self._scenario,
+            algorithm=self._settings.algorithm,
+            steps=self.num_timesteps,
+            network=self._settings.network,
+            features=self._held_out.schema.names(),
+            results=results,
+        )
+        weights = learner.network.state_dict()
         if results["return"] > best:
             save_checkpoint(self._settings.output / "best", card, weights)
         write_curve(self._curve, self._settings.output)
@@ -135,20 +144,41 @@ class Recorder(BaseCallback):
             self.logger.record(f"held_out/{name}", value)
         return results
 
-    def _card(self, results: dict[str, float]) -> Card:
-        return Card(
-            algorithm=self._settings.algorithm,
-            family=self._scenario.family,
-            scenario=self._scenario.model_dump(mode="json"),
-            seed=self._settings.seed,
-            steps=self.num_timesteps,
-            command=shlex.join(sys.argv),
-            versions=package_versions(),
-            network=self._settings.network,
-            features=self._held_out.schema.names(),
-            results=results,
-            settings=to_jsonable_python(asdict(self._settings)),
-        )
+
+def make_card(
+    settings: Any,
+    scenario: Scenario,
+    *,
+    algorithm: str,
+    steps: int,
+    network: NetworkSettings,
+    features: dict[str, list[str]],
+    results: dict[str, float],
+) -> Card:
+    """Returns the card of a checkpoint that this process has trained.
+
+    Args:
+        settings: Of the run, a dataclass with a seed.
+        scenario: What was played.
+        algorithm: How it was trained.
+        steps: Decisions, or updates, that it was trained for.
+        network: Settings of the network.
+        features: Names of the features it reads, by array.
+        results: Named numbers.
+    """
+    return Card(
+        algorithm=algorithm,
+        family=scenario.family,
+        scenario=scenario.model_dump(mode="json"),
+        seed=settings.seed,
+        steps=steps,
+        command=shlex.join(sys.argv),
+        versions=package_versions(),
+        network=network,
+        features=features,
+        results=results,
+        settings=to_jsonable_python(asdict(settings)),
+    )
 
 
 def write_curve(points: list[dict[str, float]], folder: Path) -> None:
@@ -156,3 +186,10 @@ def write_curve(points: list[dict[str, float]], folder: Path) -> None:
     partial = folder / f".{CURVE}.partial"
     pd.DataFrame(points).to_csv(partial, index=False)
     partial.replace(folder / CURVE)
+
+
+def read_curve(folder: Path, steps: int) -> list[dict[str, float]]:
+    """Returns the points of a run's curve up to so many steps."""
+    curve = pd.read_csv(folder / CURVE)
+    kept = curve[curve["steps"] <= steps]
+    return [{str(name): value for name, value in point.items()} for point in kept.to_dict("records")]

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
-from pydantic_core import to_jsonable_python
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..agents import make_policy
-from ..agents.checkpoint import (
-    TRAINING,
-    check_features,
-    find_checkpoint,
-    find_last,
-    load_card,
-    load_tensors,
-    load_weights,
-)
+from ..agents.card import TRAINING, find_checkpoint, find_last, load_card
+from ..agents.checkpoint import check_features, load_tensors, load_weights
 from ..agents.learner import Learner
 from ..agents.networks import CandidateScorer, NetworkSettings
 from ..agents.sac_continuous import ContinuousSAC
-from ..agents.sac_continuous import imitate as imitate_continuous
 from ..envs import Scenario
 from ..errors import HetgymError
 from .algorithms import make_learner
+from .checks import check_unchanged
 from .environments import TRAINING_SEED, schema_of, training_env
-from .imitation import imitate
+from .imitation import imitate, imitate_continuous
 from .recorder import Progress, Recorder
 from .settings import TrainSettings
 from .state import restore
@@ -106,9 +97,7 @@ def _prepare(learner: Learner, settings: TrainSettings, scenario: Scenario, prog
     seed = TRAINING_SEED + settings.seed * 2**16
     expert, chosen = make_policy(settings.imitate, scenario.family), settings.imitation
     if isinstance(learner, ContinuousSAC):
-        classroom = scenario.simulator(chosen.num_envs, settings.reward)
-        classroom.reset(np.arange(seed, seed + chosen.num_envs))
-        imitate_continuous(learner, expert, classroom, chosen.rounds, chosen.epochs, chosen.batch_size)
+        imitate_continuous(learner, scenario, expert, chosen, seed)
         return
     if settings.normalise_returns:
         # What values are worth is not known before learning begins.
@@ -146,10 +135,6 @@ def _resume(learner: Learner, last: Path, settings: TrainSettings) -> None:
         HetgymError: If the run was started with other settings.
     """
     card = load_card(last)
-    for name, value in to_jsonable_python(asdict(settings)).items():
-        if name not in ELSEWHERE and card.settings[name] != value:
-            raise HetgymError(
-                f"{last}: cannot resume with {name} = {value!r}: the run was started with {card.settings[name]!r}"
-            )
+    check_unchanged(last, card, settings, ELSEWHERE)
     load_weights(learner.network, last)
     restore(learner, load_tensors(last / TRAINING), card.steps)

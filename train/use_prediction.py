@@ -2,106 +2,33 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from ..agents.checkpoint import Card, package_versions, save_checkpoint
+from ..agents.card import TRAINING, find_last, load_card
+from ..agents.checkpoint import load_tensors, load_weights, save_checkpoint
 from ..agents.heuristics.caching.use_filter import OBSERVED, observations
-from ..agents.networks import NetworkSettings
+from ..agents.learner import load_optimizer_state, optimizer_state, part
+from ..agents.network_settings import NetworkSettings
 from ..agents.use_predictor import ALGORITHM, UseNetwork, UsePredictor, find_relatives
-from ..envs import load_scenario
-from ..envs.core.changes import parse_changes
 from ..envs.expert_cache.instance import Instance
 from ..envs.expert_cache.scenario import ExpertCacheScenario
 from ..envs.expert_cache.simulator import ExpertCacheSimulator
-from ..errors import HetgymError
-from ..workloads.routing.sources import GeneratedRouting, RecordedRouting
-from .checks import check_least, check_shares
+from .checks import check_unchanged
 from .environments import TRAINING_SEED
-from .recorder import HELD_OUT_SEED, write_curve
+from .recorder import HELD_OUT_SEED, make_card, read_curve, write_curve
+from .settings import FOLDS, UsePredictionSettings
 
-FOLDS = 5
-"""Parts of a recording. Of one nothing is ever read, another is held out to choose the best checkpoint by."""
+ELSEWHERE = ("output", "resume", "updates", "threads")
+"""Settings that a resumed run may change; with other updates its learning rate falls otherwise from then on."""
 
 _WARM_UP = 5
 _LARGEST_GRADIENT = 1.0
-
-
-@dataclass(frozen=True)
-class UsePredictionSettings:
-    """Trains the network of a cache policy to predict which experts will be used soon."""
-
-    scenario: str = "qwen3-30b"
-    """A scenario of the family expert-cache, or a path to one."""
-    set: tuple[str, ...] = ()
-    """Settings of the scenario to change, as NAME=VALUE."""
-    output: Path = Path("runs/latest")
-    """Folder of the run: checkpoints, the training curve."""
-    seed: int = 0
-    """Of the traces, the network and the order of training."""
-    traces: int = 24
-    """Traces that are drawn for training; a recording is what it is."""
-    updates: int = 200
-    """Gradient steps."""
-    batch_size: int = 4
-    """Prompts in a gradient step."""
-    window: int = 96
-    """Steps of a prompt, from its first, that are learnt from."""
-    learning_rate: float = 0.02
-    """Of Adam, at first; it falls linearly to 0."""
-    discount: float = 0.3
-    """A use i steps ahead counts (1 - discount) discount^(i - 1)."""
-    width: int = 8
-    """Numbers in the state of an expert."""
-    hidden: int = 8
-    """Hidden units of the score."""
-    evaluate_every: int = 50
-    """Updates between two evaluations on held-out episodes, each with a checkpoint."""
-    held_out: int = 8
-    """Held-out episodes, where traces are drawn."""
-    fold: int = 0
-    """Which fifth of a recording's requests is never read: that with (request // 5) % 5 = fold."""
-    threads: int = 1
-    """Threads of torch."""
-
-    def check(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            HetgymError: If one is out of range.
-        """
-        check_least(
-            self, seed=0, traces=1, updates=1, batch_size=1, window=2, width=1, hidden=1, evaluate_every=1, held_out=1,
-            threads=1,
-        )  # fmt: skip
-        if not 0 <= self.discount < 1:
-            raise HetgymError(f"discount: must be at least 0 and below 1 (given: {self.discount})")
-        check_shares(self, "learning_rate")
-        if not 0 <= self.fold < FOLDS:
-            raise HetgymError(f"fold: must be from 0 to {FOLDS - 1} (given: {self.fold})")
-
-    def load_scenario(self) -> ExpertCacheScenario:
-        """Returns the scenario with its changed settings.
-
-        Raises:
-            HetgymError: If it is of another family, plays one layer only, or has no routing of a model.
-        """
-        scenario = load_scenario(self.scenario, **parse_changes(self.set))
-        if not isinstance(scenario, ExpertCacheScenario):
-            raise HetgymError(f"scenario {scenario.name!r}: must be of the family expert-cache, not {scenario.family}")
-        if scenario.pool == "layer" or not isinstance(scenario.workload, GeneratedRouting | RecordedRouting):
-            raise HetgymError(
-                f"scenario {scenario.name!r}: the network reads how all layers of a model are routed: pool must be "
-                f"'model' and workload of kind generated or recorded (given: {scenario.pool}, {scenario.workload.kind})"
-            )
-        return scenario
 
 
 def parts(scenario: ExpertCacheScenario, folds: set[int]) -> list[Instance]:
@@ -145,7 +72,7 @@ def train_use_predictor(
         The run's folder: ``best`` and ``last`` are checkpoints, ``curve.csv`` the results on held-out episodes.
 
     Raises:
-        HetgymError: If a setting is not right.
+        HetgymError: If a setting is not right, or there is nothing to resume.
     """
     settings.check()
     scenario = settings.load_scenario()
@@ -156,12 +83,11 @@ def train_use_predictor(
     network = UseNetwork(
         *find_relatives(share), settings.width, settings.hidden, scenario.top_k / scenario.items.num_experts
     )
-    recorder = _Recorder(settings, scenario, network)
     optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: min(1.0, (done + 1) / _WARM_UP) * (1 - done / settings.updates)
-    )
-    for update in range(settings.updates):
+    recorder = _Recorder(settings, scenario, network, optimizer)
+    done = recorder.resume(find_last(settings.output)) if settings.resume else 0
+    for update in range(done, settings.updates):
+        optimizer.param_groups[0]["lr"] = _learning_rate(settings, update)
         chosen = torch.randperm(len(observed))[: settings.batch_size]
         loss = nn.functional.binary_cross_entropy_with_logits(
             network(observed[chosen]), wanted[chosen], counts[chosen].expand_as(wanted[chosen])
@@ -170,11 +96,14 @@ def train_use_predictor(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
         optimizer.step()
-        schedule.step()
         recorder.note(update + 1, loss.item())
         if progress:
             progress(update + 1, recorder.latest)
     return settings.output
+
+
+def _learning_rate(settings: UsePredictionSettings, done: int) -> float:
+    return settings.learning_rate * (min(1.0, (done + 1) / _WARM_UP) * (1 - done / settings.updates))
 
 
 def _training_instances(settings: UsePredictionSettings, scenario: ExpertCacheScenario) -> list[Instance]:
@@ -206,15 +135,32 @@ def _examples(instances: list[Instance], settings: UsePredictionSettings) -> tup
 class _Recorder:
     """Evaluates on held-out episodes, and keeps the best and the last checkpoint."""
 
-    def __init__(self, settings: UsePredictionSettings, scenario: ExpertCacheScenario, network: UseNetwork) -> None:
+    def __init__(
+        self, settings: UsePredictionSettings, scenario: ExpertCacheScenario, network: UseNetwork, optimizer: Optimizer
+    ) -> None:
         self.latest: dict[str, float] = {}
-        self._settings, self._scenario, self._network = settings, scenario, network
+        self._settings, self._scenario, self._network, self._optimizer = settings, scenario, network, optimizer
         self._curve: list[dict[str, float]] = []
         self._losses: list[float] = []
         self._held_out = None if scenario.varies else parts(scenario, {(settings.fold + 1) % FOLDS})
         count = len(self._held_out) if self._held_out else settings.held_out
         self._simulator: ExpertCacheSimulator = scenario.for_single_episodes().simulator(count)
         self._simulator.observes = self._simulator.logs = False
+
+    def resume(self, last: Path) -> int:
+        """Brings what has just been made to where a checkpoint was written, and returns the updates until then.
+
+        Raises:
+            HetgymError: If the run was started with other settings.
+        """
+        card = load_card(last)
+        check_unchanged(last, card, self._settings, ELSEWHERE)
+        load_weights(self._network, last)
+        state = load_tensors(last / TRAINING)
+        load_optimizer_state(self._optimizer, part(state, "optimizer"))
+        torch.set_rng_state(state["torch_random"])
+        self._curve = read_curve(self._settings.output, card.steps)
+        return card.steps
 
     def note(self, update: int, loss: float) -> None:
         """Notes the loss of an update; from time to time it is an evaluation's turn."""
@@ -236,23 +182,19 @@ class _Recorder:
         best = max((point["hit_rate"] for point in self._curve), default=-np.inf)
         self._curve.append({"steps": update, **self.latest})
         output = self._settings.output
-        names = ["best", "last"] if self.latest["hit_rate"] > best else ["last"]
-        for name in names:
-            save_checkpoint(output / name, self._card(update), self._network.state_dict())
-        write_curve(self._curve, output)
-
-    def _card(self, update: int) -> Card:
-        settings = self._settings
-        return Card(
+        card = make_card(
+            self._settings,
+            self._scenario,
             algorithm=ALGORITHM,
-            family=self._scenario.family,
-            scenario=self._scenario.model_dump(mode="json"),
-            seed=settings.seed,
             steps=update,
-            command=shlex.join(sys.argv),
-            versions=package_versions(),
-            network=NetworkSettings(hidden=settings.width, rounds=0, outputs=settings.hidden),
+            network=NetworkSettings(hidden=self._settings.width, rounds=0, outputs=self._settings.hidden),
             features={"observed": list(OBSERVED)},
             results=self.latest,
-            settings={**asdict(settings), "output": str(settings.output)},
         )
+        weights = self._network.state_dict()
+        if self.latest["hit_rate"] > best:
+            save_checkpoint(output / "best", card, weights)
+        write_curve(self._curve, output)
+        training = {f"optimizer.{name}": tensor for name, tensor in optimizer_state(self._optimizer).items()}
+        training["torch_random"] = torch.get_rng_state()
+        save_checkpoint(output / "last", card, weights, training)

@@ -22,10 +22,10 @@ from ...errors import HetgymError
 from ...workloads.task_graph import FloatArray, IntArray
 from ..policy import Actions
 
-ORDERS = ("rank", "ready", "oct", "deadline", "period", "remaining", "fair", "dominant")
+ORDERS = ("rank", "ready", "oct", "deadline", "period", "remaining", "work", "fair", "dominant")
 """Which ready task goes first; see `OnlineScheduler`. In the order of the codes that kernels take."""
 
-_RANK, _READY, _OCT, _DEADLINE, _PERIOD, _REMAINING, _FAIR, _DOMINANT = range(len(ORDERS))
+_RANK, _READY, _OCT, _DEADLINE, _PERIOD, _REMAINING, _WORK, _FAIR, _DOMINANT = range(len(ORDERS))
 
 PAIRS = ("finish", "start")
 """Which pair of a ready task and a device goes first."""
@@ -77,8 +77,8 @@ class OnlineScheduler:
                 longest (``ready``); of highest mean optimistic cost (``oct``, which also chooses the device by
                 finish plus optimistic cost); or one of the job that comes first, of its tasks the most urgent: the
                 job of earliest ``deadline``, of shortest time from arrival to deadline (``period``), of
-                shortest ``remaining`` critical path, of fewest tasks in line for its weight (``fair``), or of least
-                ``dominant`` share.
+                shortest ``remaining`` critical path, of least unfinished ``work``, of fewest tasks in line for its
+                weight (``fair``), or of least ``dominant`` share.
             wait: Whether a task waits for the device where it would finish first; otherwise it goes to the best
                 device that takes it now.
             exponent: Of a job's unfinished work, which gives its weight (``fair``).
@@ -190,6 +190,8 @@ def _find_job_keys(problem: Problem, episode: Episode, order: int, exponent: flo
             desk.job_key[j] = jobs[j].deadline
         elif order == _PERIOD:
             desk.job_key[j] = jobs[j].deadline - jobs[j].arrival
+        elif order == _WORK:
+            desk.job_key[j] = jobs[j].work
         elif order == _FAIR:
             desk.job_key[j] = jobs[j].in_line / max(jobs[j].work, 1e-300) ** exponent
         else:
@@ -428,6 +430,15 @@ def srcpf() -> OnlineScheduler:
     unfinished tasks as its remaining time.
     """
     return OnlineScheduler("srcpf", "remaining", wait=False)
+
+
+def lwkr() -> OnlineScheduler:
+    """Returns LWKR: the most urgent task of the job of least unfinished work, and it waits for its best device.
+
+    Least work remaining (Panwalkar and Iskander 1977, doi:10.1287/opre.25.1.45), with the mean durations of a job's
+    unfinished tasks as its work.
+    """
+    return OnlineScheduler("lwkr", "work", wait=True)
 
 
 def weighted_fair(exponent: float = -1.0) -> OnlineScheduler:

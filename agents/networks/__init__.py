@@ -1,8 +1,8 @@
 """The networks of learned agents. No parameter's shape depends on how much there is to choose from."""
 
+from ..network_settings import NetworkSettings
 from .batch import CandidateBatch
 from .categorical import CandidateCategorical
 from .scorer import CandidateScorer
-from .settings import NetworkSettings
 
 __all__ = ["CandidateBatch", "CandidateCategorical", "CandidateScorer", "NetworkSettings"]

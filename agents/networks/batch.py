@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...envs import ObservationSchema
-from .settings import NetworkSettings
+from ..network_settings import NetworkSettings
 
 ABSENT = -1
 """Stands for no node."""

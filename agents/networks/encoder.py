@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import SimpleConv
 
+from ..network_settings import Encoder
 from .batch import Graphs
 from .segments import segment_log_softmax, segment_sum
-from .settings import Encoder
 
 DENSITY = 1 / 16
 """From this share of all pairs of nodes on, messages are a dense matrix.

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ...envs import ObservationSchema
+from ..network_settings import NetworkSettings
 from .batch import CandidateBatch
 from .encoder import GraphEncoder
 from .pooling import AttentionPooling, Hierarchy, NodeJoin
-from .settings import NetworkSettings
 
 
 class CandidateScorer(nn.Module):

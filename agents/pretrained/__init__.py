@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import HetgymError, unknown_name
-from ..checkpoint import CARD, load_card
+from ..card import CARD, load_card
 
 FOLDER = Path(__file__).parent
 

@@ -55,9 +55,10 @@ def to_pyg(observation: Mapping[str, NDArray[Any]]) -> Batch:
         observation: The dictionary of one environment, or of B side by side.
 
     Returns:
-        A ``Batch`` with ``x`` (nodes, Fn), ``edge_index`` (2, edges), ``edge_attr`` (edges, Fe), ``batch``, ``ptr``,
-        ``context`` (B, Fg), and of the allowed candidates ``candidates`` (V, Fc), ``candidate_nodes`` (V, m; indices
-        into ``x``, -1 for none), ``candidate_batch`` (V,) and ``candidate_action`` (V,).
+        A ``Batch`` with ``x`` (nodes, Fn), ``node_jobs`` (nodes,; which of its graph's jobs each is of, -1 for none),
+        ``edge_index`` (2, edges), ``edge_attr`` (edges, Fe), ``batch``, ``ptr``, ``context`` (B, Fg), and of the
+        allowed candidates ``candidates`` (V, Fc), ``candidate_nodes`` (V, m; indices into ``x``, -1 for none),
+        ``candidate_batch`` (V,) and ``candidate_action`` (V,).
 
     Raises:
         ValueError: If the family has no graph.
@@ -78,12 +79,14 @@ def to_pyg(observation: Mapping[str, NDArray[Any]]) -> Batch:
     candidate_graph, action = np.nonzero(observation["action_mask"])
     local = observation["candidate_nodes"][candidate_graph, action]
     candidate_nodes = np.where(local < most_nodes, local + first_node[candidate_graph, None], -1)
+    jobs = observation["node_jobs"][node_graph, node]
 
     def tensor(array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
 
     return Batch(
         x=tensor(observation["nodes"][node_graph, node]),
+        node_jobs=tensor(np.where(jobs < most_nodes, jobs, -1).astype(np.int64)),
         edge_index=tensor(edges.astype(np.int64)),
         edge_attr=tensor(observation["edge_features"][edge_graph, edge]),
         batch=tensor(node_graph),

@@ -134,13 +134,12 @@ class ExpertCacheScenario(Scenario):
     @property
     def baselines(self) -> tuple[str, ...]:
         """Classical and published policies, and what is best with hindsight."""
-        names: tuple[str, ...] = ("lru", "lfru", "lfu", "mrs", "lfu-da", "arc", "sieve", "s3-fifo", "fifo", "random")
+        others: tuple[str, ...] = ("mrs", "lfu-da", "arc", "sieve", "s3-fifo", "fifo")
         if "prefetch" in self.decisions or "miss" in self.decisions:
-            systems = ("mixtral-offloading", "fate", "moe-infinity", "finemoe", "read-me")
-            names = ("lru", "lfru", "lfu", *systems, "random")
+            others = ("mixtral-offloading", "fate", "moe-infinity", "finemoe", "read-me")
         if "miss" in self.decisions:
-            names = (*names[:3], "hybrimoe", "fiddler", "hobbit", "edgemoe", *names[3:])
-        return (*names, "belady", "belady-bypass")
+            others = ("hybrimoe", "fiddler", "hobbit", "edgemoe", *others)
+        return ("lru", "lfru", "lfu", "lfu-tokens", *others, "random", "belady", "belady-bypass")
 
     @property
     def metric(self) -> str:

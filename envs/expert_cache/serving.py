@@ -68,8 +68,9 @@ def clear(episode: Episode) -> None:
     for item in range(law.num_items + law.num_pools):
         place = episode.places[item]
         place.state, place.is_low, place.is_unused_prefetch, place.in_host = ABSENT, False, False, False
-        place.event, place.wave, place.step, place.loaded, place.prompt, place.count = -1, -1, -1, -1, -1, 0
-        place.uses, place.score, place.history, place.free_at = 0, 0.0, np.uint64(0), 0.0
+        place.event, place.wave, place.step, place.loaded, place.prompt = -1, -1, -1, -1, -1
+        place.count, place.tokens, place.uses = 0, 0, 0
+        place.score, place.history, place.free_at = 0.0, np.uint64(0), 0.0
     for pool in range(law.num_pools):
         end = law.num_items + pool
         episode.places[end].next = episode.places[end].previous = end
@@ -144,9 +145,10 @@ def evict(episode: Episode, item: int) -> None:
 
 
 @inner
-def _count_use(episode: Episode, item: int, weight: float) -> None:
-    """Notes that an event uses an item."""
-    place, status = episode.places[item], episode.status[0]
+def _count_use(episode: Episode, x: int) -> None:
+    """Notes that an entry uses its item."""
+    entry, status = episode.entries[x], episode.status[0]
+    place, weight = episode.places[entry.item], entry.weight
     steps = status.step - place.step
     if place.step < 0 or steps >= BITS:
         place.history, place.score = np.uint64(1), np.float32(weight)
@@ -154,8 +156,9 @@ def _count_use(episode: Episode, item: int, weight: float) -> None:
         place.history = (place.history << np.uint64(steps)) | np.uint64(1)
         place.score = np.float32(weight) + place.score * np.float32(0.5) ** steps
     if place.prompt != status.prompt:
-        place.prompt, place.count = status.prompt, 0
+        place.prompt, place.count, place.tokens = status.prompt, 0, 0
     place.count += 1
+    place.tokens += entry.tokens
     place.uses += 1
     place.step, place.event = status.step, status.event
 
@@ -214,7 +217,7 @@ def begin_event(episode: Episode) -> None:
             _welcome(episode, entry.item)
             _schedule(episode, HIT, entry.item, entry.tokens, place.is_low, 0.0, -1)
             _price_low(episode, x, place.is_low)
-            _count_use(episode, entry.item, entry.weight)
+            _count_use(episode, x)
     if num_late > 0:
         _schedule_late(episode, first, end)
     status.late += num_late
@@ -269,7 +272,7 @@ def _schedule_late(episode: Episode, first: int, end: int) -> None:
         if place.event == status.event and place.wave != status.wave:
             _welcome(episode, entry.item)
             _schedule(episode, LATE, entry.item, entry.tokens, False, place.free_at, -1)
-            _count_use(episode, entry.item, entry.weight)
+            _count_use(episode, x)
 
 
 @inner
@@ -321,8 +324,7 @@ def serve_elsewhere(episode: Episode, way: int) -> None:
 @inner
 def _end_service(episode: Episode) -> None:
     status = episode.status[0]
-    entry = episode.entries[status.entry]
-    _count_use(episode, entry.item, entry.weight)
+    _count_use(episode, status.entry)
     status.entry += 1
     status.num_waiting -= 1
     status.stage = SERVE

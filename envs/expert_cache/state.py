@@ -95,8 +95,9 @@ PLACE = np.dtype(
         ("wave", np.int32),  # the wave in which it is pinned
         ("step", np.int32),  # of its last use; -1 for none
         ("loaded", np.int32),  # the step in which it was last loaded
-        ("prompt", np.int32),  # to which `count` belongs
+        ("prompt", np.int32),  # to which `count` and `tokens` belong
         ("count", np.int32),  # events of the prompt that used it
+        ("tokens", np.int32),  # of the prompt that used it
         ("uses", np.int32),  # events of the episode that used it
         ("score", np.float32),  # its weights, each step counting half as much as the next, up to `step`
         ("history", np.uint64),  # bit i: whether it was used i steps before `step`

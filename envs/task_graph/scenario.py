@@ -200,7 +200,8 @@ class TaskGraphScenario(Scenario):
             return ("heft", "peft", "lookahead", "best-of-32:lookahead", "dls", "min-min", "mct", "random")
         online = ("re-heft", "rank-online-wait", "rank-online", "mct-online", "eft", "fifo")
         if isinstance(self.workload, JobStream):
-            return ("eft", "mct-online", "weighted-fair", "srcpf", "drf", "re-heft", *online[1:3], "fifo", "random")
+            by_job = ("lwkr", "weighted-fair", "srcpf", "drf")
+            return ("eft", "mct-online", *by_job, "re-heft", *online[1:3], "fifo", "random")
         return ("heft", "lookahead", "best-of-32:lookahead", *online, "random")
 
     @cached_property
@@ -267,7 +268,7 @@ class TaskGraphScenario(Scenario):
             jobs = np.arange(len(arrival))
             slowdown = slowdowns_of_jobs(self.graphs, self.devices, self.luck, seed, episode, jobs, templates)
             return Instance(graph, self.devices, slowdown, self.information)
-        graph = self.graphs.sample(seed, episode if self.information == "exact" else episode % self.pool)
+        graph = self.graphs.sample(seed, episode % self.pool)
         if self.mode == "plan":
             return Instance(graph, self.devices, information=self.information)
         slowdown = draw_slowdowns(self.luck, self.devices, seed, episode, graph.num_tasks)

@@ -92,8 +92,9 @@ class TaskGraphSimulator(Simulator):
         # Rows: the drawn graphs of each environment (one row for all where the graph is fixed), then one row an
         # environment for an instance given at reset. Where realised durations are known, episodes share no row.
         self._has_rows = workload.varies or information == "exact"
-        self._pool = pool if workload.varies and information != "exact" and not self._stream else 1
-        self._num_drawn = num_envs * self._pool if self._has_rows else 1
+        self._pool = pool if workload.varies and not self._stream else 1
+        self._kept = 1 if information == "exact" else self._pool
+        self._num_drawn = num_envs * self._kept if self._has_rows else 1
         num_rows = self._num_drawn + (0 if self._stream else num_envs)
         self.instances = Instances.empty(
             num_rows, workload.max_tasks, num_devices, max_edges, workload.max_jobs, rules.speed_steps
@@ -172,7 +173,7 @@ class TaskGraphSimulator(Simulator):
             if self._given.pop(row, None) is not None:
                 self._put_outages(row, self._recorded_outages)
         turns = self.episodes[rows] % self._pool
-        slots = rows * self._pool + turns if self._has_rows else np.zeros_like(rows)
+        slots = rows * self._kept + turns % self._kept if self._has_rows else np.zeros_like(rows)
         self.state.status["slot"][rows] = slots
         if self._stream:
             return
@@ -181,7 +182,6 @@ class TaskGraphSimulator(Simulator):
         if self.information == "exact":
             fresh[:] = True
         if isinstance(self._workload, DrawnGraphs):
-            turns = turns if self.information != "exact" else self.episodes[rows]
             self._workload.fill(self.instances.graph, slots[fresh], seeds[fresh], turns[fresh])
         elif fresh.any():
             graph = self._workload.sample(0, 0)
@@ -314,6 +314,17 @@ class TaskGraphSimulator(Simulator):
         pairs = tasks * self.platform.num_devices + devices
         return self.num_candidates + pairs * self.rules.speed_steps + steps
 
+    def names_of(self, candidates: IntArray) -> IntArray:
+        """Returns actions that name directly what candidates mean, so that they mean the same in another window.
+
+        Args:
+            candidates: int64 (B,), each shown and allowed.
+        """
+        pairs, steps = np.divmod(candidates - 1, self.rules.speed_steps)
+        slots, devices = np.divmod(pairs, self.platform.num_devices)
+        tasks = self.state.tasks["ready"][self._all_rows, slots]
+        return np.where(candidates > 0, self.name_action(tasks, devices, steps), 0)
+
     def _candidates_named(self, names: IntArray) -> IntArray:
         pairs, steps = np.divmod(names, self.rules.speed_steps)
         tasks, devices = np.divmod(pairs, self.platform.num_devices)
@@ -358,8 +369,7 @@ class TaskGraphSimulator(Simulator):
     def _graph(self, row: int) -> TaskGraph:
         if row in self._given:
             return self._given[row].graph
-        turn = int(self.episodes[row])
-        return self._workload.sample(int(self.seeds[row]), turn if self.information == "exact" else turn % self._pool)
+        return self._workload.sample(int(self.seeds[row]), int(self.episodes[row]) % self._pool)
 
     def _platform(self, row: int) -> Platform:
         return self._given[row].platform if row in self._given else self.platform

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from hetgym import HetgymError
 from hetgym.agents import Policy, make_policy
-from hetgym.agents.checkpoint import CARD, POLICY, Card, load_network, package_versions, save_checkpoint
+from hetgym.agents.card import CARD, POLICY, Card
+from hetgym.agents.checkpoint import load_network, package_versions, save_checkpoint
 from hetgym.agents.learned import LearnedPolicy, greedy
 from hetgym.agents.networks import CandidateBatch, CandidateCategorical, CandidateScorer, NetworkSettings
 from hetgym.agents.networks.batch import ABSENT

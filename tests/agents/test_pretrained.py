@@ -9,7 +9,7 @@ import pytest
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
-from hetgym.agents.checkpoint import CARD, POLICY, load_card
+from hetgym.agents.card import CARD, POLICY, load_card
 from hetgym.agents.pretrained import find_pretrained, list_pretrained, pretrained_for
 from hetgym.envs import load_scenario
 from hetgym.envs.core.changes import parse_changes

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from hetgym.agents import Policy, make_policy
-from hetgym.agents.checkpoint import Card, package_versions, save_checkpoint
+from hetgym.agents.card import Card
+from hetgym.agents.checkpoint import package_versions, save_checkpoint
 from hetgym.agents.networks import NetworkSettings
 from hetgym.agents.sac_continuous import (
     CandidatePool,
@@ -18,11 +19,12 @@ from hetgym.agents.sac_continuous import (
     LearnedContinuousPolicy,
     continuous_sac,
     decide,
-    imitate,
 )
 from hetgym.envs import Scenario, Simulator, load_scenario
 from hetgym.envs.core.sb3 import SB3VecEnv
 from hetgym.errors import HetgymError
+from hetgym.train.imitation import LEAST_EXPLORATION, imitate_continuous
+from hetgym.train.settings import ImitationSettings
 
 ALONE: dict[str, Any] = {
     "num_users": 1, "num_requests": 1, "weights": (0.5, 0.5, 0.0), "block": None, "continuous": True
@@ -163,11 +165,12 @@ def mean_cost(policy: Policy) -> float:
 def test_imitation_comes_near_the_optimum() -> None:
     model = agent(hidden=64, learning_rate=1e-3)
     optimum, before = mean_cost(make_policy("convex")), mean_cost(Decided(model))
-    error = imitate(model, make_policy("convex"), begun(300), rounds=2, passes=60)
+    taught = ImitationSettings(rounds=2, num_envs=300, epochs=60, batch_size=256)
+    error = imitate_continuous(model, alone(), make_policy("convex"), taught, TRAINING)
     assert error < 0.01
     assert before > 1.5 * optimum
     assert optimum < mean_cost(Decided(model)) < 1.05 * optimum
-    assert torch.equal(model.actor.log_std.bias, torch.full((3,), -2.0))
+    assert torch.equal(model.actor.log_std.bias, torch.full((3,), LEAST_EXPLORATION))
 
 
 def test_sac_alone_learns_within_a_minute() -> None:

@@ -8,7 +8,8 @@ import torch
 
 from hetgym import HetgymError
 from hetgym.agents import list_policies, make_policy
-from hetgym.agents.checkpoint import Card, package_versions, save_checkpoint
+from hetgym.agents.card import Card
+from hetgym.agents.checkpoint import package_versions, save_checkpoint
 from hetgym.agents.heuristics.replay import Planner
 from hetgym.agents.networks import CandidateScorer, NetworkSettings
 from hetgym.envs import TaskGraphScenario, load_scenario

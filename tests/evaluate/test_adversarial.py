@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from hetgym import HetgymError
-from hetgym.agents.checkpoint import Card, package_versions, save_checkpoint
+from hetgym.agents.card import Card
+from hetgym.agents.checkpoint import package_versions, save_checkpoint
 from hetgym.agents.networks import CandidateScorer, NetworkSettings
 from hetgym.envs import Scenario, Simulator, TaskGraphScenario, load_scenario
 from hetgym.envs.task_graph.checker import violations

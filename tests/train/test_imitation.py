@@ -18,7 +18,8 @@ from hetgym.agents.policy import Actions
 from hetgym.envs import Scenario, Simulator, load_scenario
 from hetgym.envs.core.simulator import Arrays
 from hetgym.evaluate.evaluation import play
-from hetgym.train.imitation import ImitationSettings, Round, imitate
+from hetgym.train.imitation import Round, imitate
+from hetgym.train.settings import ImitationSettings
 
 SEED = 2**32
 SHORT = ImitationSettings(rounds=2, episodes=64, num_envs=32, epochs=8, batch_size=64, learning_rate=1e-2)

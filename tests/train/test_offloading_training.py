@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from stable_baselines3 import SAC
 
 from hetgym import HetgymError
-from hetgym.agents.checkpoint import load_card
+from hetgym.agents.card import load_card
 from hetgym.envs import Simulator, make_sb3
 from hetgym.evaluate import evaluate, evaluate_front
 from hetgym.train import TrainSettings, train

@@ -12,12 +12,12 @@ from safetensors.numpy import load_file
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
-from hetgym.agents.checkpoint import load_card
-from hetgym.evaluate import evaluate
+from hetgym.agents.card import load_card
+from hetgym.envs import load_scenario
+from hetgym.evaluate import evaluate, find_worst_case
 from hetgym.evaluate.figures import training_curve
 from hetgym.train import TrainSettings, train
-from hetgym.train.imitation import ImitationSettings
-from hetgym.train.settings import OffPolicySettings
+from hetgym.train.settings import ImitationSettings, OffPolicySettings
 
 SMALL = TrainSettings(
     set=("num_tasks=10", "num_devices=3"),
@@ -142,6 +142,35 @@ def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, object], mes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("buffer_size", -1, "must be at least 16"),
+        ("buffer_size", 15, "must be at least 16"),
+        ("learning_starts", -1, "must be at least 0"),
+        ("gradient_steps", 0, "must be at least 1"),
+        ("quantiles", 0, "must be at least 1"),
+        ("tau", 0.0, "must be above 0 and at most 1"),
+        ("tau", 1.5, "must be above 0 and at most 1"),
+        ("exploration", -0.1, "must be from 0 to 1"),
+        ("exploration", float("nan"), "must be from 0 to 1"),
+        ("temperature", 0.0, "must be above 0"),
+        ("temperature", float("inf"), "must be above 0"),
+        ("target_entropy", -0.1, "must be at least 0 and below 1"),
+        ("target_entropy", 1.0, "must be at least 0 and below 1"),
+        ("q_clip", 0.0, "must be above 0"),
+        ("entropy_penalty", -1.0, "must be at least 0"),
+        ("critic_entropy", -1.0, "must be at least 0"),
+    ],
+)
+def test_bad_settings_of_off_policy_algorithms_are_refused(
+    tmp_path: Path, name: str, value: float, message: str
+) -> None:
+    off_policy = replace(OffPolicySettings(), **{name: value})
+    with pytest.raises(HetgymError, match=f"^{name}: {message}.* \\(given: {value}\\)$"):
+        train(replace(SMALL, output=tmp_path, algorithm="sac", off_policy=off_policy))
+
+
 def test_resume_with_other_settings_is_refused(whole: Path) -> None:
     with pytest.raises(HetgymError, match="cannot resume with hidden = 8: the run was started with 16"):
         train(replace(SMALL, output=whole, steps=5_000, resume=True, hidden=8))
@@ -190,6 +219,17 @@ def test_curriculum_goes_on_with_the_network_of_the_stage_before(tmp_path: Path)
     alone = train(replace(SMALL, output=tmp_path / "again", steps=640, start=tmp_path / "stage-0"))
     assert_same_tensors(last, alone, "policy")
     assert train(replace(settings, resume=True)) == last  # all done already
+
+
+def test_what_a_search_against_the_agent_found_is_mixed_in(whole: Path, tmp_path: Path) -> None:
+    scenario = load_scenario("random", num_tasks=10, num_devices=3)
+    find_worst_case(scenario, f"ppo:{whole}", "heft", iterations=3, episodes=2).save(tmp_path / "worst.yaml")
+    mix = (str(tmp_path / "worst.yaml"),)
+    settings = replace(SMALL, steps=320, decay=False, start=whole)
+    run = train(replace(settings, output=tmp_path / "run", mix=mix))
+    assert load_card(run / "last").settings["mix"] == list(mix)
+    plain = train(replace(settings, output=tmp_path / "plain"))
+    assert not np.array_equal(weights(run)["heads.weight"], weights(plain)["heads.weight"])
 
 
 def test_only_the_first_stage_imitates() -> None:

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
-from hetgym.agents.checkpoint import POLICY, load_card, load_tensors, save_checkpoint
+from hetgym.agents.card import POLICY, load_card
+from hetgym.agents.checkpoint import load_tensors, save_checkpoint
 from hetgym.agents.heuristics.caching.policy import CachePolicy
 from hetgym.envs import load_scenario
 from hetgym.evaluate import evaluate
@@ -90,6 +91,33 @@ def test_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
     assert not np.array_equal(one["cell"], other["cell"])
 
 
+def test_resumed_run_equals_an_uninterrupted_one(run: Path, tmp_path: Path) -> None:
+    def interrupt(update: int, _: dict[str, float]) -> None:
+        if update > 24:
+            raise KeyboardInterrupt
+
+    settings = replace(SMALL, output=tmp_path, updates=40, evaluate_every=20)
+    with pytest.raises(KeyboardInterrupt):
+        train_use_predictor(settings, interrupt)
+    assert load_card(tmp_path / "last").steps == 20
+    resumed = train_use_predictor(replace(settings, resume=True))
+    assert_same_tensors(run, resumed, "policy")
+    assert_same_tensors(run, resumed, "training")
+    assert (resumed / "curve.csv").read_text() == (run / "curve.csv").read_text()
+    said: list[int] = []
+    train_use_predictor(replace(settings, resume=True), lambda update, _: said.append(update))
+    assert said == []  # all done already
+    with pytest.raises(HetgymError, match="cannot resume with width = 5: the run was started with 4"):
+        train_use_predictor(replace(settings, resume=True, width=5))
+
+
+def assert_same_tensors(first: Path, second: Path, name: str) -> None:
+    one, two = (load_file(run / "last" / f"{name}.safetensors") for run in (first, second))
+    assert one.keys() == two.keys()
+    for key, tensor in one.items():
+        np.testing.assert_array_equal(tensor, two[key], err_msg=key)
+
+
 def test_drawn_traces_are_learnt_from(tmp_path: Path) -> None:
     settings = replace(SMALL, scenario="v2-lite", set=("output_tokens=6",), traces=2, held_out=2, updates=2)
     run = train_use_predictor(replace(settings, output=tmp_path, batch_size=2))
@@ -118,6 +146,7 @@ def test_parts_of_a_recording_have_nothing_in_common() -> None:
         ({"discount": 1.0}, "discount: must be at least 0 and below 1"),
         ({"learning_rate": 0.0}, "learning_rate: must be above 0"),
         ({"fold": 5}, "fold: must be from 0 to 4"),
+        ({"resume": True}, "no checkpoint here"),
         ({"scenario": "random"}, "must be of the family expert-cache, not task-graph"),
         ({"scenario": "v2-lite-layer"}, "pool must be 'model'"),
         ({"scenario": "lora-adapters"}, "workload of kind generated or recorded"),

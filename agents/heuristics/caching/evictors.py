@@ -11,8 +11,8 @@ from .desk import Desk, algorithms_victim, first_to_come, next_use, num_uses, us
 from .use_filter import follow_uses
 
 SCORED = (
-    "recency", "frequency", "lfru", "least-stale", "mrs", "hobbit", "moe-infinity", "finemoe", "hottest", "belady",
-    "belady-bypass", "latent",
+    "recency", "frequency", "token-frequency", "lfru", "least-stale", "mrs", "hobbit", "moe-infinity", "finemoe",
+    "hottest", "belady", "belady-bypass", "latent",
 )  # fmt: skip
 """Rules that evict the item of the least score, the least recently used of equals; their codes follow those of the
 algorithms."""
@@ -26,9 +26,10 @@ EVICTORS = (*ALGORITHMS, *SCORED, "fate", "nothing")
 - ``nothing`` is evicted: what finds no room is loaded past the pool, which keeps what came while there was room.
 """
 
-RECENCY, FREQUENCY, LFRU, LEAST_STALE, MRS, HOBBIT, MOE_INFINITY, FINEMOE, HOTTEST, BELADY, BELADY_BYPASS, LATENT = (
-    range(len(ALGORITHMS), len(ALGORITHMS) + len(SCORED))
-)
+(
+    RECENCY, FREQUENCY, TOKEN_FREQUENCY, LFRU, LEAST_STALE, MRS, HOBBIT, MOE_INFINITY, FINEMOE, HOTTEST, BELADY,
+    BELADY_BYPASS, LATENT,
+) = range(len(ALGORITHMS), len(ALGORITHMS) + len(SCORED))  # fmt: skip
 FATE, NOTHING = EVICTORS.index("fate"), EVICTORS.index("nothing")
 
 LEARNED = len(EVICTORS)
@@ -56,11 +57,18 @@ def count_in_prompt(episode: Episode, item: int) -> int:
 
 
 @inner
+def _tokens_in_prompt(episode: Episode, item: int) -> int:
+    place = episode.places[item]
+    return int(place.tokens if place.prompt == episode.status[0].prompt else 0)
+
+
+@inner
 def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> float:
     """Returns how much an item is worth keeping.
 
     - ``frequency``: events of this prompt that used it.
-    - ``lfru``: that / steps since its last use (arXiv:2608.07911).
+    - ``token-frequency``: tokens of this prompt that used it: in a prefill an event has many.
+    - ``lfru``: ``frequency`` / steps since its last use (arXiv:2608.07911).
     - ``least-stale``: whether this pass has touched it.
     - ``mrs``: router scores, those of a step counting half as much as the next step's (HybriMoE, arXiv:2504.05897,
       with alpha = 0.5; scores of experts that are not used are not recorded and count as 0).
@@ -80,8 +88,8 @@ def score_of(desk: Desk, episode: Episode, b: int, code: int, item: int) -> floa
     place, status = episode.places[item], episode.status[0]
     age = status.step - place.step
     score = 0.0
-    if code == FREQUENCY:
-        score = float(count_in_prompt(episode, item))
+    if code in (FREQUENCY, TOKEN_FREQUENCY):
+        score = float(count_in_prompt(episode, item) if code == FREQUENCY else _tokens_in_prompt(episode, item))
     elif code == LFRU:
         score = count_in_prompt(episode, item) / max(age, 1)
     elif code == LEAST_STALE:

@@ -15,6 +15,7 @@ from .ways import SERVERS
 VICTIMS = {
     "lru": ("recency", "Evicts the least recently used expert."),
     "lfu": ("frequency", "Evicts the expert that this prompt used least often."),
+    "lfu-tokens": ("token-frequency", "LFU that counts the tokens of a prompt one by one, not its events."),
     "lfru": ("lfru", "Evicts the least of uses in this prompt / steps since the last (arXiv:2608.07911)."),
     "least-stale": ("least-stale", "Evicts what this pass through the model has not touched, the oldest first."),
     "fifo": ("fifo", "Evicts the expert that was loaded first."),

@@ -150,7 +150,7 @@ class History:
                 item = int(entry["item"])
                 # A miss of this event counts once it has been served.
                 if event < now or x < self.status["entry"] or (places[item]["state"] == RESIDENT):
-                    self.used.setdefault(item, []).append((event, int(self.events["step"][event]), entry["weight"]))
+                    self.used.setdefault(item, []).append((event, int(self.events["step"][event]), entry))
         self.all_uses = np.bincount(instance.entries["item"], minlength=self.items.num_items)
         event_of = np.repeat(np.arange(instance.num_events), np.diff(instance.events["first"]))
         self.later = np.full(self.items.num_items, 10**9)
@@ -159,8 +159,9 @@ class History:
     def score(self, rule, item):
         uses = self.used.get(item, [])
         in_prompt = sum(event >= self.prompt_event for event, _, _ in uses)
+        tokens = sum(int(entry["tokens"]) for event, _, entry in uses if event >= self.prompt_event)
         age = self.step - uses[-1][1] if uses else 10**6
-        recent = sum(float(weight) * 0.5 ** (self.step - step) for _, step, weight in uses)
+        recent = sum(float(entry["weight"]) * 0.5 ** (self.step - step) for _, step, entry in uses)
         layer, layers = item // self.items.num_experts, self.items.num_layers
         distance = (layer - self.here - 1) % layers + 1
         share = in_prompt / self.steps
@@ -168,6 +169,7 @@ class History:
         late = 1 - age / self.steps if in_prompt else 0.0
         return {
             "frequency": in_prompt,
+            "token-frequency": tokens,
             "lfru": in_prompt / max(age, 1),
             "least-stale": float(age == 0),
             "mrs": recent,
@@ -189,7 +191,9 @@ class History:
 @pytest.mark.parametrize("rule", [rule for rule in SCORED if rule != "recency"])
 @pytest.mark.parametrize("settings", [{"budget": "global"}, {"decisions": "evict,miss", "ways": "load,load-low"}])
 def test_the_least_score_goes(rule, settings):
-    played = simulator(requests=2, output_tokens=4, cache_fraction=0.15, **settings)
+    # Tokens that are prefilled one by one are events of their own.
+    together = {"prefill_chunk": 2} if rule == "token-frequency" else {}
+    played = simulator(requests=2, output_tokens=4, cache_fraction=0.15, **settings, **together)
     count = 0
 
     def check(choice):

@@ -147,6 +147,17 @@ def test_relatives_are_the_partners_of_the_law():
     assert (child[:-1].numpy() == np.argsort(law.partner[1:], axis=1)).mean() > 0.95
 
 
+def test_one_layer_is_played_without_the_others():
+    """It is not what the network was trained for; it still knows more than recency."""
+    simulator = load_scenario("v2-lite-layer", output_tokens=128).simulator(26)
+    hits = []
+    for name in ("pretrained:v2-lite", "lru"):
+        simulator.reset(range(26))
+        make_policy(name, "expert-cache").replay(simulator)
+        hits.append(simulator.metrics(np.arange(26))["hit_rate"].mean())
+    assert hits[0] > 1.1 * hits[1]
+
+
 def test_another_model_is_refused():
     simulator = load_scenario("tiny-moe").simulator(1)
     simulator.reset([0])

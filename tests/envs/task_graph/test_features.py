@@ -297,9 +297,11 @@ def naive_pyg(observation: Arrays) -> Batch:
     graphs = []
     for row, (num_nodes, num_edges) in enumerate(observation["counts"]):
         nodes, edges = observation["nodes"][row, :num_nodes], observation["edges"][row, :, :num_edges]
+        jobs, most_nodes = observation["node_jobs"][row, :num_nodes].tolist(), observation["nodes"].shape[1]
         graphs.append(
             Data(
                 x=torch.tensor(nodes),
+                node_jobs=torch.tensor([-1 if job == most_nodes else job for job in jobs]),
                 edge_index=torch.tensor(edges, dtype=torch.long),
                 edge_attr=torch.tensor(observation["edge_features"][row, :num_edges]),
                 context=torch.tensor(observation["context"][row : row + 1]),
@@ -314,7 +316,7 @@ def test_to_pyg_is_naive_batching() -> None:
     for _ in range(11):
         observation = simulator.observation
         batch, wanted = to_pyg(observation), naive_pyg(observation)
-        for name in ("x", "edge_index", "edge_attr", "batch", "ptr", "context"):
+        for name in ("x", "node_jobs", "edge_index", "edge_attr", "batch", "ptr", "context"):
             torch.testing.assert_close(batch[name], wanted[name], rtol=0, atol=0)
         graph, action = np.nonzero(observation["action_mask"])
         assert batch.candidate_batch.tolist() == graph.tolist()
@@ -327,6 +329,16 @@ def test_to_pyg_is_naive_batching() -> None:
                 local = observation["candidate_nodes"][graph[index], action[index]]
                 assert of == (local + wanted.ptr[graph[index]].numpy()).tolist()
         act(simulator)
+
+
+def test_to_pyg_says_which_job_a_node_is_of() -> None:
+    simulator = load_scenario("soc-stream-high", active_jobs=3).simulator(2)
+    simulator.reset([0, 1])
+    observation = simulator.observation
+    batch = to_pyg(observation)
+    assert batch.node_jobs.tolist() == naive_pyg(observation).node_jobs.tolist()
+    assert sorted(set(batch.node_jobs.tolist())) == [-1, 0, 1, 2]
+    assert (batch.x[batch.node_jobs == -1, 1] == 1).all()  # devices
 
 
 def test_to_pyg_takes_one_environment() -> None:

@@ -1,0 +1,141 @@
+"""Trains a dispatching rule by evolution, directly on what policies are compared by."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ..agents import Policy, make_policy
+from ..agents.card import Card
+from ..agents.checkpoint import package_versions, save_checkpoint
+from ..agents.evolution import Floats, SeparableCMA
+from ..agents.heuristics.online import dispatching
+from ..agents.heuristics.weighted_rule import RuleWeights, WeightedRule
+from ..agents.network_settings import NetworkSettings
+from ..agents.weighted_rule import ALGORITHM, rule_features, rule_tensors
+from ..envs import Scenario, Simulator, load_scenario
+from ..envs.core.changes import parse_changes
+from ..evaluate.evaluation import play
+from .environments import TRAINING_SEED
+from .recorder import HELD_OUT_SEED, write_curve
+from .settings import EvolutionSettings
+
+TAIL = "job_latency_p99"
+"""What must not get worse than the reference's, in streams."""
+TAIL_MARGIN = 0.03
+"""By which share it should be below: training sees few episodes, and what is chosen by them looks better than it is."""
+
+STEP = 0.15
+"""Standard deviation of the first trials in each weight."""
+
+
+class _Course:
+    """Episodes that rules and the reference play, and what a rule costs on them."""
+
+    def __init__(self, scenario: Scenario, episodes: int, reference: Policy, tail: float) -> None:
+        self._metric, self._tail, self._reference = scenario.metric, tail, reference
+        self._simulator: Simulator = scenario.for_single_episodes().simulator(episodes)
+
+    def prepare(self, seed: int) -> None:
+        """Lets the reference play the episodes of the seeds from one on."""
+        self._seeds = range(seed, seed + self._simulator.num_envs)
+        self._usual = self._played(self._reference)
+
+    def ratios(self, vector: Floats) -> dict[str, float]:
+        """Returns what a rule has of the reference's mean, and in streams of its tail."""
+        played = self._played(WeightedRule(ALGORITHM, _weights(vector)))
+        return {name: value / self._usual[name] for name, value in played.items()}
+
+    def cost(self, ratios: dict[str, float]) -> float:
+        """Returns what evolution makes least."""
+        return ratios[self._metric] + self._tail * max(ratios.get(TAIL, 0.0) - (1.0 - TAIL_MARGIN), 0.0)
+
+    def _played(self, policy: Policy) -> dict[str, float]:
+        table = play(self._simulator, policy, self._seeds)
+        return {name: float(table[name].mean()) for name in (self._metric, TAIL) if name in table}
+
+
+def train_rule(settings: EvolutionSettings, progress: Callable[[int, dict[str, float]], None] | None = None) -> Path:
+    """Trains a dispatching rule: evolution of its weights from those of ``lwkr``.
+
+    A decision's effect on the latency of jobs drowns in what arrives and how long it takes; all rules of a generation
+    play the same episodes, so what is left between them is the rules.
+
+    Args:
+        settings: What, and for how long.
+        progress: Called after each generation with how many are done and the latest numbers.
+
+    Returns:
+        The run's folder: ``best`` and ``last`` are checkpoints, ``curve.csv`` the results on held-out episodes.
+
+    Raises:
+        HetgymError: If a setting is not right.
+    """
+    settings.check()
+    scenario = load_scenario(settings.scenario, **parse_changes(settings.set))
+    dispatching(ALGORITHM, scenario.for_single_episodes().simulator(1))
+    reference = make_policy(settings.reference, scenario.family)
+    course = _Course(scenario, settings.episodes, reference, settings.tail)
+    recorder = _Recorder(settings, scenario, _Course(scenario, settings.held_out, reference, settings.tail))
+    optimiser = SeparableCMA(_vector(RuleWeights.least_work()), STEP, settings.population, settings.seed)
+    recorder.record(0, optimiser.mean)
+    for generation in range(settings.generations):
+        course.prepare(TRAINING_SEED + settings.seed * 2**16 + generation * settings.episodes)
+        optimiser.tell(np.array([course.cost(course.ratios(trial)) for trial in optimiser.ask()]))
+        done = generation + 1
+        if done % settings.evaluate_every == 0 or done == settings.generations:
+            recorder.record(done, optimiser.mean)
+        if progress:
+            progress(done, recorder.latest)
+    return settings.output
+
+
+class _Recorder:
+    """Evaluates on held-out episodes, and keeps the best and the last checkpoint."""
+
+    def __init__(self, settings: EvolutionSettings, scenario: Scenario, course: _Course) -> None:
+        self.latest: dict[str, float] = {}
+        self._settings, self._scenario, self._course = settings, scenario, course
+        self._curve: list[dict[str, float]] = []
+        course.prepare(HELD_OUT_SEED)
+
+    def record(self, generation: int, vector: Floats) -> None:
+        ratios = self._course.ratios(vector)
+        self.latest = {"cost": self._course.cost(ratios), **{f"{name}_ratio": ratio for name, ratio in ratios.items()}}
+        best = min((point["cost"] for point in self._curve), default=np.inf)
+        self._curve.append({"steps": generation, **self.latest})
+        output = self._settings.output
+        for name in ["best", "last"] if self.latest["cost"] < best else ["last"]:
+            save_checkpoint(output / name, self._card(generation), rule_tensors(_weights(vector)))
+        write_curve(self._curve, output)
+
+    def _card(self, generation: int) -> Card:
+        settings = self._settings
+        return Card(
+            algorithm=ALGORITHM,
+            family=self._scenario.family,
+            scenario=self._scenario.model_dump(mode="json"),
+            seed=settings.seed,
+            steps=generation,
+            command=shlex.join(sys.argv),
+            versions=package_versions(),
+            network=NetworkSettings(hidden=1, rounds=0),
+            features=rule_features(),
+            results=self.latest,
+            settings={**asdict(settings), "output": str(settings.output)},
+        )
+
+
+def _vector(weights: RuleWeights) -> Floats:
+    return np.concatenate(weights)
+
+
+def _weights(vector: Floats) -> RuleWeights:
+    parts = RuleWeights.least_work()
+    ends = np.cumsum([part.size for part in parts])[:-1]
+    return RuleWeights(*np.split(vector, ends))

@@ -20,6 +20,7 @@ from markdown_it import MarkdownIt
 
 from hetgym.cli import main
 from hetgym.envs import list_envs, load_scenario
+from hetgym.evaluate import load_suite
 from hetgym.hardware_models import load_platform
 from hetgym.workloads import random_task_graph, write_wfformat
 
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
 
 SHORTER = (
+    (r"--suite quick", "--suite quick --episodes 2"),
     (r"--steps [1-9]\d*", "--steps 64 --num-envs 8 --rollout 8 --held-out 4"),
     (r"\bsteps=[1-9][\d_]*", "steps=64, num_envs=8, rollout=8, held_out=4"),
     (r"\blearn\(\d[\d_]*\)", "learn(1)"),
@@ -103,11 +105,12 @@ def run_bash(block: Block, page: str) -> None:
 
 
 def load_yaml(block: Block) -> None:
-    """Writes a scenario or a platform to a file and loads it as people do."""
+    """Writes a scenario, a platform or a suite to a file and loads it as people do."""
     content = yaml.safe_load(block.content)
     path = block.title or f"{content['name']}.yaml"
     Path(path).write_text(block.content, encoding="utf-8")
-    load_platform(path) if "devices" in content else load_scenario(path)
+    load = load_platform if "devices" in content else load_suite if "contests" in content else load_scenario
+    load(path)
 
 
 def run_block(block: Block, page: str, names: dict[str, Any]) -> None:

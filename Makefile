@@ -7,11 +7,14 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed ## train, evaluate, draw and report in five minutes; the results are in demo-output
 	$(BIN)/python examples/demo.py
 
+# A process a core, each with one thread: more threads than cores make torch many times slower.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
 test: $(VENV)/installed ## run all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 coverage: $(VENV)/installed ## all tests, and which lines outside kernels none of them runs
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 lint: style types imports ## style, types and the direction of imports
 

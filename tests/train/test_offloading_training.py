@@ -67,7 +67,9 @@ def test_resumed_run_equals_an_uninterrupted_one(scenario: str, tmp_path: Path) 
         if steps > 400:
             raise KeyboardInterrupt
 
-    settings = replace(RESUMED, scenario=scenario)
+    # Of frames an episode is so short that the second is under way at the interruption.
+    short = ("num_frames=7",) if scenario in {"mec-droo", "mec-lydroo"} else ()
+    settings = replace(RESUMED, scenario=scenario, set=short)
     whole = train(replace(settings, output=tmp_path / "whole"))
     resumed = replace(settings, output=tmp_path / "resumed")
     with pytest.raises(KeyboardInterrupt):

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test coverage lint style types imports bench docs clean
 
 demo: $(VENV)/installed ## train, evaluate, draw and report in five minutes; the results are in demo-output
 	$(BIN)/python examples/demo.py
@@ -10,10 +10,19 @@ demo: $(VENV)/installed ## train, evaluate, draw and report in five minutes; the
 test: $(VENV)/installed ## run all tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/installed ## style, types and the direction of imports
+coverage: $(VENV)/installed ## all tests, and which lines outside kernels none of them runs
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+lint: style types imports ## style, types and the direction of imports
+
+style: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
 	MYPYPATH=$(VENV)/src $(BIN)/mypy -p hetgym
+
+imports: $(VENV)/installed
 	PYTHONPATH=$(VENV)/src $(BIN)/lint-imports
 
 bench: $(VENV)/installed ## speeds, in CPU seconds
@@ -38,4 +47,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output site
+	rm -rf $(VENV) build dist *.egg-info .coverage demo-output site

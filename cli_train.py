@@ -49,7 +49,7 @@ class TrainCommand(LaunchOptions, TrainSettings):
         self._print_evaluation([run])
 
     def _train_several(self, seeds: list[int]) -> None:
-        from .agents.checkpoint import load_card
+        from .agents.card import load_card
         from .train.launch import train_seeds
 
         launcher = self.make_launcher()

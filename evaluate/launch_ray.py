@@ -21,7 +21,6 @@ from .launchers import Item, Launcher, Result
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
     import grpc
-
     import ray
     from ray.exceptions import RayError, RayTaskError
 except ImportError as missing:

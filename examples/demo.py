@@ -1,4 +1,7 @@
-"""Trains a scheduler, tests it on graphs and a workflow that it has never seen, then plays a suite of all families."""
+"""Trains a scheduler, tests it on graphs and a workflow that it has never seen, then plays a suite of all families.
+
+python examples/demo.py  # the same as make demo
+"""
 
 from __future__ import annotations
 

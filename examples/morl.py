@@ -1,5 +1,7 @@
 """Learns to trade delay for energy with morl-baselines' Envelope Q-learning, and compares fronts with a heuristic.
 
+    python examples/morl.py
+
 It needs ``pip install hetgym[morl]``.
 """
 

@@ -1,5 +1,7 @@
 """Learns what share of a task to offload, how loud to send it and how fast to compute the rest.
 
+    python examples/sac_offloading.py
+
 The actor of SAC imitates `convex`, which takes milliseconds for a decision; SAC can go on from there by trial and error
 (`STEPS`), which does not help here.
 """

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import to_jsonable_python
 
-from ..agents.checkpoint import load_card
+from ..agents.card import load_card
 from ..envs.core.changes import read_value, split_change
 from ..errors import HetgymError, one_line, read_yaml, unknown_name
 from ..evaluate.launchers import Launcher

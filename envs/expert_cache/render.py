@@ -67,8 +67,8 @@ def bars(table: pd.DataFrame) -> pd.DataFrame:
         f"event {event}: {group}" + (f", expert {item}" if item >= 0 else "")
         for event, group, item in zip(table["event"], groups, table["item"], strict=True)
     ]
-    lanes = table["lane"].map(LANE_NAMES)
-    return bars_table(lanes, list(LANE_NAMES.values()), table["begin"], table["end"], labels, groups)
+    lanes = [name for lane, name in LANE_NAMES.items() if (table["lane"] == lane).any()]
+    return bars_table(table["lane"].map(LANE_NAMES), lanes, table["begin"], table["end"], labels, groups)
 
 
 def _draw_lanes(axes: Axes, shown: pd.DataFrame) -> set[str]:

@@ -40,6 +40,8 @@ ROW_HEIGHT, PANEL_HEIGHT = 26, 340
 
 LOGARITHMIC_FROM = 4.0
 """Values that spread by this factor are drawn on a logarithmic axis."""
+MOST_DECADES = 5
+"""Of a logarithmic axis that has ticks between its powers of ten."""
 LONGEST_NAME = 24
 """Letters of a name beside an axis; hovering shows all of it."""
 MOST_THRESHOLDS = 120
@@ -92,7 +94,7 @@ def scores_chart(title: str, summary: pd.DataFrame) -> Chart:
         )
     score_axis = {"domain": [0, 0.56], **_axis(summary["iqm"]), "title": {"text": "IQM score"}}
     layout: Layout = {
-        "height": _height(names),
+        "height": max(_height(names), _profile_height(names)),
         "barmode": "overlay",
         "yaxis": rows_axis(names),
         "xaxis": score_axis,
@@ -134,7 +136,7 @@ def profile_chart(title: str, scored: Scores) -> Chart:
         for place, (name, clairvoyant) in enumerate(zip(scored.policies, scored.clairvoyant, strict=True))
     ]
     layout: Layout = {
-        "height": PANEL_HEIGHT + _legend_height(scored.policies),
+        "height": _profile_height(scored.policies),
         "xaxis": {"title": {"text": "score: times better than the reference"}},
         "yaxis": {"title": {"text": "episodes"}, "tickformat": ".0%", "range": [-0.02, 1.02]},
         "shapes": [_line(1.0, "x")],
@@ -165,7 +167,7 @@ def ratio_chart(played: Played, summary: pd.DataFrame, more: bool) -> Chart:
                     "x": _list(own["ratio"]),
                     "y": _names(own),
                     "error_x": _error(own["ratio"], own["low"], own["high"]),
-                    "marker": {"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2}},
+                    "marker": {"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2, "color": colour}},
                     "customdata": [
                         f"<b>{name}</b><br>{number(row.ratio)} ({interval(row.low, row.high)})<br>{verdict}"
                         for name, row in zip(_names(own), own.itertuples(), strict=True)
@@ -173,15 +175,15 @@ def ratio_chart(played: Played, summary: pd.DataFrame, more: bool) -> Chart:
                     "hovertemplate": HOVER,
                 }
             )
-    title = f"mean {played.metric} / that of {played.reference} ({'more' if more else 'less'} is better)"
+    title = f"{played.name}: ratios of mean {played.metric} ({'more' if more else 'less'} is better)"
     layout: Layout = {
         "height": _height(names) + 24,
         "yaxis": rows_axis(names),
-        "xaxis": {**_axis(known["ratio"]), "title": {"text": title}},
+        "xaxis": {**_axis(known["ratio"]), "title": {"text": f"mean / mean of {played.reference}"}},
         "shapes": [_line(1.0, "x")],
         "legend": legend(),
     }
-    return Chart(f"{played.name}: ratios", data, layout, "Dots: ratios of means; lines: 95 % intervals.", wide=True)
+    return Chart(title, data, layout, "Dots: ratios of means; lines: 95 % intervals.", wide=True)
 
 
 def sweep_charts(played: Played, summary: pd.DataFrame, more: bool) -> list[Chart]:
@@ -381,15 +383,21 @@ def _error(middle: pd.Series[float], low: pd.Series[float], high: pd.Series[floa
 def _axis(values: pd.Series[float]) -> dict[str, Any]:
     """Returns an axis for values, logarithmic where they are far apart."""
     known = values[np.isfinite(values)]
-    if len(known) and known.min() > 0 and known.max() > LOGARITHMIC_FROM * known.min():
-        return {"type": "log", "dtick": "D2"}
-    return {"type": "linear"}
+    if not len(known) or known.min() <= 0 or known.max() <= LOGARITHMIC_FROM * known.min():
+        return {"type": "linear"}
+    decades = range(int(np.floor(np.log10(known.min()))), int(np.ceil(np.log10(known.max()))) + 1)
+    steps = (1, 2, 5) if len(decades) <= MOST_DECADES else (1,)
+    return {"type": "log", "tickvals": [step * 10.0**decade for decade in decades for step in steps]}
 
 
 def _unit_axis(metric: str, values: pd.Series[float]) -> dict[str, Any]:
     unit = UNITS.get(metric, "")
-    suffix = {"ticksuffix": unit, "exponentformat": "SI"} if unit in PREFIXED else {}
-    return {**_axis(values), **suffix}
+    return {**_axis(values), **(unit_ticks(unit) if unit in PREFIXED else {})}
+
+
+def unit_ticks(unit: str) -> dict[str, str]:
+    """Returns what gives an axis ticks in a unit with SI prefixes."""
+    return {"tickformat": "~s", "ticksuffix": unit}
 
 
 def _setting_axis(values: Sequence[Any]) -> dict[str, Any]:
@@ -432,6 +440,10 @@ def legend() -> dict[str, Any]:
 
 def _legend_height(names: Sequence[str]) -> int:
     return 20 * (1 + len(names) // 5)
+
+
+def _profile_height(names: Sequence[str]) -> int:
+    return PANEL_HEIGHT + _legend_height(names)
 
 
 def _line(place: float, axis: str) -> dict[str, Any]:

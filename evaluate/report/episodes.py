@@ -13,13 +13,15 @@ from ...errors import HetgymError, replacing
 from ..cells import Cell
 from ..comparison import Played
 from ..evaluation import play_out
-from .charts import COLOURS, HOVER, Trace, legend, rows_axis
+from .charts import COLOURS, HOVER, Trace, legend, rows_axis, unit_ticks
 from .numbers import UNITS, quantity
 from .parts import Chart
 from .tables import policy_name
 
 MOST_BARS, MOST_LANES = 600, 32
 """Of an episode that is drawn; what follows is left out."""
+FIRST_BARS = 150
+"""So many are in sight at first."""
 MOST_LABELS = 300
 """Bars of a chart that have their label in them; hovering shows that of all."""
 MOST_GROUPS = 10
@@ -106,7 +108,7 @@ def episode_chart(played: Played, summary: pd.DataFrame, more: bool, folder: Pat
         titles.append(f"<b>{name}</b>: {played.metric} {value}")
         if len(bars) < bars.attrs["bars"]:
             notes.append(f"{policy}: the first {len(bars):,} of {bars.attrs['bars']:,} bars.")
-    notes.append("Drag to zoom, double-click to zoom out; hover for begin and end.")
+    notes.append("Drag to zoom, double-click to see all; hover for begin and end.")
     title = f"{played.name}: the episode of seed {seed}"
     return Chart(title, *timelines(drawn, titles), " ".join(notes), wide=True)
 
@@ -137,8 +139,7 @@ def timelines(episodes: list[pd.DataFrame], titles: list[str]) -> tuple[list[Tra
         "bargap": 0.12,
         "uniformtext": {"mode": "hide", "minsize": 8},
         "xaxis": {
-            "ticksuffix": "s",
-            "exponentformat": "SI",
+            **unit_ticks("s"),
             "title": {"text": "time"},
             "anchor": "free",
             "position": 0,
@@ -146,6 +147,11 @@ def timelines(episodes: list[pd.DataFrame], titles: list[str]) -> tuple[list[Tra
         "annotations": [],
         "legend": {**legend(), "traceorder": "normal"},
     }
+    if any(len(bars) > FIRST_BARS for bars in episodes):
+        layout["xaxis"]["range"] = [
+            min(float(bars["begin"].iloc[0]) for bars in episodes),
+            max(float(bars["end"].head(FIRST_BARS).max()) for bars in episodes),
+        ]
     named: set[str] = set()
     for place, (bars, title, height) in enumerate(zip(episodes, titles, heights, strict=True)):
         top = 1 - sum(heights[:place]) / total

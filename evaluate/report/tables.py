@@ -83,9 +83,7 @@ def contest_table(played: Played, summary: pd.DataFrame, more: bool) -> Table:
         POLICY,
         Column(scale.named(f"mean {played.metric}"), f"{'More' if more else 'Less'} is better. 95 % interval."),
         Column("ratio", f"Of the mean to that of {played.reference}. 95 % interval."),
-        Column("won", f"Episodes in which it was better than {played.reference}."),
-        Column("tied", "Episodes in which both were the same."),
-        Column("lost", f"Episodes in which it was worse than {played.reference}."),
+        Column("won / tied / lost (%)", f"Episodes in which it was better than {played.reference}, the same, worse."),
         Column(
             "IQM score", f"Interquartile mean of how many times better than {played.reference} it was in an episode."
         ),
@@ -95,7 +93,7 @@ def contest_table(played: Played, summary: pd.DataFrame, more: bool) -> Table:
     ]
     has_gap, has_bound = (bool(summary[name].notna().any()) for name in ("gap_closed", "above_bound"))
     if has_gap:
-        columns.append(Column(f"gap closed to {played.oracle}", f"0 is {played.reference}, 1 is {played.oracle}."))
+        columns.append(Column("gap closed", f"Of the way from {played.reference} (0 %) to {played.oracle} (100 %)."))
     if has_bound:
         columns.append(Column("above bound", "The mean over that of a lower bound, minus 1."))
     columns.append(Column("decision (µs)", "The policy's own time for a decision; wall time, not reproducible."))
@@ -110,7 +108,7 @@ def _policy_row(row: dict[Any, Any], scale: Scale, best: str, has_gap: bool, has
         Cell(policy_name(row["policy"], row["clairvoyant"]), row["policy"], tone=tone),
         Cell(scale.text(row["mean"]), row["mean"], interval(row["mean_low"], row["mean_high"], scale), tone),
         Cell(number(row["ratio"]), row["ratio"], interval(row["low"], row["high"])),
-        *(Cell(percent(row[name]), row[name]) for name in ("wins", "ties", "losses")),
+        Cell(" / ".join(f"{100 * row[name]:.0f}" for name in ("wins", "ties", "losses")), row["wins"]),
         Cell(number(row["iqm"]), row["iqm"], interval(row["iqm_low"], row["iqm_high"])),
         Cell(
             percent(row["improvement"]), row["improvement"], _percents(row["improvement_low"], row["improvement_high"])
@@ -119,7 +117,7 @@ def _policy_row(row: dict[Any, Any], scale: Scale, best: str, has_gap: bool, has
         _verdict(row["verdict"]),
     ]
     if has_gap:
-        own.append(Cell(number(row["gap_closed"]), row["gap_closed"], interval(row["gap_low"], row["gap_high"])))
+        own.append(Cell(percent(row["gap_closed"]), row["gap_closed"], _percents(row["gap_low"], row["gap_high"])))
     if has_bound:
         own.append(Cell(percent(row["above_bound"]), row["above_bound"]))
     return *own, Cell(number(row["microseconds"]), row["microseconds"])

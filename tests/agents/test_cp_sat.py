@@ -155,7 +155,6 @@ def test_drawn_instances_are_solved() -> None:
         assert wanted * (1 - 1e-7) <= solution.lower_bound <= wanted * (1 + 1e-12)
 
 
-@settings(deadline=None, max_examples=100)
 @given(instance=small_instances())
 def test_least_makespan_is_found(instance: Instance) -> None:
     solution, wanted = solved(instance), least_makespan(instance)
@@ -166,7 +165,7 @@ def test_least_makespan_is_found(instance: Instance) -> None:
     assert lower_bound(instance) <= fractional_lower_bound(instance) <= wanted * (1 + 1e-9)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=settings.default.max_examples * 3 // 20)
 @given(
     num_tasks=st.integers(1, 12),
     num_devices=st.integers(1, 4),

@@ -340,7 +340,7 @@ def assert_as_reference(name: str, instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=settings.default.max_examples * 3 // 2)
 @given(instance=instances)
 def test_every_decision_is_that_of_the_reference(name: str, instance: Instance) -> None:
     assert_as_reference(name, instance)
@@ -435,7 +435,6 @@ def test_makespan_is_when_each_task_has_ended_once() -> None:
     assert DuplicatedSchedule(*columns).makespan == 4
 
 
-@settings(deadline=None, max_examples=100)
 @given(instance=instances)
 def test_without_transfers_nothing_is_copied(instance: Instance) -> None:
     """Where data are everywhere at once, duplication is HEFT."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hetgym.envs import load_scenario
 from hetgym.evaluate import evaluate, evaluate_front, gap_closed, load_suite, run_suite, sweep
 from hetgym.evaluate.cells import Cell, CellStore, cells_of
 from hetgym.evaluate.comparison import aggregate, compare, family_scores
-from hetgym.evaluate.launchers import LocalLauncher
+from hetgym.evaluate.launchers import Launcher, LocalLauncher
 from hetgym.evaluate.suite import Results
 
 CONTEST = {"scenario": "random", "set": {"num_tasks": 8}, "policies": ["heft", "mct", "random"]}
@@ -47,22 +47,22 @@ def finished(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Res
     return run_suite(suite, folder=folder), folder
 
 
-class Nowhere:
+class Nowhere(Launcher):
     """Refuses to play."""
 
-    def play(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, pd.DataFrame]]:
-        assert not cells
+    def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        assert not items
         return iter(())
 
 
-class Mortal(LocalLauncher):
+class Mortal(Launcher):
     """Dies after so many cells."""
 
     def __init__(self, lifetime: int) -> None:
         self.lifetime = lifetime
 
-    def play(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, pd.DataFrame]]:
-        yield from super().play(cells[: self.lifetime])
+    def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        yield from LocalLauncher().run(function, items[: self.lifetime])
         raise KeyboardInterrupt
 
 

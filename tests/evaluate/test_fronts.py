@@ -137,7 +137,7 @@ def test_many_sets_have_the_hypervolumes_of_each() -> None:
         assert volumes[place] == pytest.approx(hypervolume(inside, np.full(3, 0.25)), abs=1e-12)
 
 
-@settings(max_examples=50)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(small_points(3), st.lists(st.integers(0, 4), min_size=3, max_size=3), st.randoms())
 def test_hypervolume_grows_with_points_and_knows_no_order(points: Points, more: list[int], random: Any) -> None:
     reference = np.full(3, -1.0)

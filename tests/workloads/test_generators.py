@@ -37,7 +37,7 @@ random_graphs = st.builds(
 seeds = st.integers(0, 2**32 - 1)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=settings.default.max_examples * 2)
 @given(source=random_graphs, seed=seeds)
 def test_edges_join_layers(source: RandomGraphs, seed: int) -> None:
     graph = source.sample(seed, 0)
@@ -56,7 +56,7 @@ def test_edges_join_layers(source: RandomGraphs, seed: int) -> None:
     assert (layer[receiver] == layer[sender] + 1)[beyond[sender]].all()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=settings.default.max_examples * 2)
 @given(source=random_graphs, seed=seeds)
 def test_number_of_layers_is_near_root_of_tasks_over_shape(source: RandomGraphs, seed: int) -> None:
     layers = longest_path_to(source.sample(seed, 0)).max() + 1
@@ -65,7 +65,7 @@ def test_number_of_layers_is_near_root_of_tasks_over_shape(source: RandomGraphs,
     assert fewest <= layers <= most
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=settings.default.max_examples * 2)
 @given(source=random_graphs, seed=seeds)
 def test_durations_and_volumes_keep_to_their_bands(source: RandomGraphs, seed: int) -> None:
     graph = source.sample(seed, 0)

@@ -47,6 +47,8 @@ async function unpack(base64) {
   return new Response(stream).text();
 }
 
+const isNamed = (trace) => trace.name && trace.showlegend !== false;
+
 async function draw() {
   const script = document.createElement("script");
   script.textContent = await unpack(document.getElementById("plotly").textContent);
@@ -55,6 +57,9 @@ async function draw() {
   for (const chart of charts) {
     const { data, layout } = JSON.parse(chart.firstElementChild.textContent);
     chart.replaceChildren();
+    // On a phone a legend has one name a line.
+    if (chart.clientWidth < 500 && layout.legend) layout.height += 18 * data.filter(isNamed).length;
+    chart.style.height = `${layout.height}px`;
     await Plotly.newPlot(chart, data, { ...layout, template: template() }, config);
     await new Promise((done) => setTimeout(done));
   }

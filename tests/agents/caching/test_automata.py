@@ -119,7 +119,7 @@ STEP = st.tuples(ITEM, st.sets(ITEM, max_size=6), st.booleans() | st.just(False)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 @given(
     steps=st.lists(STEP, max_size=120),
     sizes=st.just([1] * POOLS * PER_POOL) | st.lists(st.integers(1, 3), min_size=40, max_size=40),

@@ -59,14 +59,14 @@ def most_hits(cache: Any, may_bypass: bool) -> int:
 @given(seed=st.integers(0, 2**32), prompt=st.sampled_from([0, 0, 3]))
 @example(seed=130, prompt=0)  # where it matters which misses follow
 @example(seed=456, prompt=0)  # where it matters which uses follow the next
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 2)
 def test_no_choices_have_more_hits(rule: str, may_bypass: bool, seed: int, prompt: int) -> None:
     cache = small_caches.small_cache(seed, prompt=prompt)
     assert cache.hits(CachePolicy(rule, rule)) == most_hits(cache, may_bypass)
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 10)
 def test_no_causal_rule_has_more_hits_in_small_episodes(seed: int) -> None:
     cache = small_caches.small_cache(seed, tokens=20)
     most = cache.hits(CachePolicy("oracle", "belady-bypass"))

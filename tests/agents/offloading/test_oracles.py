@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from hetgym.agents import make_policy
 from hetgym.agents.oracles.offloading import ExhaustiveSearch
 from hetgym.agents.oracles.offloading_bounds import fluid_bound, given_simulator, play_choices
 from hetgym.agents.oracles.offloading_static import Milp, solve_static
@@ -24,6 +27,10 @@ _spec.loader.exec_module(small_offloads)
 drawn_instance, small_instance = small_offloads.drawn_instance, small_offloads.small_instance
 
 OBJECTIVES = ("cost", "delay", "energy", "makespan")
+POLICIES = (
+    "weighted-greedy", "weighted-selfish", "greedy-delay", "greedy-energy", "greedy-social", "least-work", "jsq",
+    "power-of-two", "round-robin", "threshold", "lyapunov", "neurosurgeon", "all-local", "all-edge", "random",
+)  # fmt: skip
 
 
 def drawn_batch(seed, requests, servers, tails=True):
@@ -73,14 +80,19 @@ def by_chance(forecasts, luck):
     return np.where(forecasts["exists"], luck.random(forecasts.shape), -1).argmax(axis=1)
 
 
+def objectives(simulator):
+    """Those of the episodes that have ended, (B,) each."""
+    status = simulator.state.status
+    cost = (simulator.state.total * simulator.state.weights).sum(axis=1)
+    return {"cost": cost} | {name: status[name].copy() for name in OBJECTIVES[1:]}
+
+
 def played(batches, choose):
     """The objectives of episodes side by side, (B,) each."""
     simulator, luck = given_simulator(batches, Rules()), np.random.default_rng(0)
     while not simulator.outcome["terminated"].all():
         simulator.step(choose(simulator.state.forecasts, luck))
-    status = simulator.state.status
-    cost = (simulator.state.total * simulator.state.weights).sum(axis=1)
-    return {"cost": cost} | {name: status[name].copy() for name in OBJECTIVES[1:]}
+    return objectives(simulator)
 
 
 @pytest.mark.parametrize("requests", [4, 5, 6])
@@ -103,12 +115,24 @@ def test_no_bound_is_above_the_best_and_no_policy_below_it(requests, servers):
     assert greedy_is_best < len(batches) / 2
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_no_bound_is_above_the_best_of_any_episode(seed):
+def decided(instance, name):
+    """The objectives of an episode that one of hetgym's policies plays."""
+    simulator, policy = given_simulator([instance], Rules()), make_policy(name, "offloading")
+    policy.reset(simulator)
+    while not simulator.outcome["terminated"].all():
+        simulator.step(policy.act(simulator.observation, simulator))
+    return objectives(simulator)
+
+
+@settings(max_examples=settings.default.max_examples * 2 // 5)
+@given(seed=st.integers(0, 2**32))
+def test_no_bound_is_above_the_best_of_any_episode_and_none_of_our_policies_below_it(seed):
     instance = drawn_instance(seed, requests=3, options=2, targets=2)
+    results = [decided(instance, name) for name in POLICIES]
     for objective in OBJECTIVES:
         best = ExhaustiveSearch(objective).search(instance).value
         assert fluid_bound(instance, objective) <= best * (1 + 1e-9)
+        assert all(best <= result[objective][0] * (1 + 1e-9) for result in results)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -44,11 +44,11 @@ def test_a_task_is_a_bar_on_its_device(scenario: str, policy: str, settings: dic
     assert bars["group"].nunique() == (len(table) if jobs == 1 else jobs)
 
 
-def test_a_cache_has_bars_of_link_device_and_cpu() -> None:
+def test_a_cache_has_bars_of_its_link_and_its_device() -> None:
     simulator = played("v2-lite", "lru", **SMALL_CACHE)
     bars, table = simulator.bars(0), simulator.episode(0)
     check_form(bars)
-    assert bars["lane"].cat.categories.tolist() == ["link", "device", "CPU"]
+    assert bars["lane"].cat.categories.tolist() == ["link", "device"]
     for lane in ("link", "device"):
         own, rows = bars[bars["lane"] == lane], table[table["lane"] == lane]
         assert (own["end"] - own["begin"]).sum() == pytest.approx((rows["end"] - rows["begin"]).sum())
@@ -67,7 +67,7 @@ def test_the_stages_of_a_request_are_its_delay() -> None:
     assert bars["lane"].cat.categories.tolist() == [f"request {request}" for request in table["request"]]
     spent = (bars["end"] - bars["begin"]).groupby(bars["lane"], observed=False).sum()
     np.testing.assert_allclose(spent.to_numpy(), table["delay"].to_numpy(), rtol=1e-9)
-    assert {"on the device", "sent"} <= set(bars["group"])
+    assert {"sent", "at the server"} <= set(bars["group"])
 
 
 def test_a_frame_is_a_bar_of_each_user() -> None:

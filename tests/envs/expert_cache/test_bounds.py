@@ -49,7 +49,7 @@ def least_stall(cache: Any, most_plays: int) -> float | None:
 
 @pytest.mark.parametrize("decisions", [("evict",), ("evict", "prefetch"), ("prefetch",), ()])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 def test_no_choices_stall_less(decisions: tuple[Any, ...], seed: int) -> None:
     cache = small_caches.small_cache(seed, tokens=2, decisions=decisions, too_small=bool(seed % 2))
     least = least_stall(cache, 400)
@@ -59,7 +59,7 @@ def test_no_choices_stall_less(decisions: tuple[Any, ...], seed: int) -> None:
 
 @pytest.mark.parametrize("decisions", [("evict",), ("evict", "prefetch")])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings.default.max_examples * 2)
 def test_no_policy_stalls_less_or_loads_less(decisions: tuple[Any, ...], seed: int) -> None:
     cache = small_caches.small_cache(seed, tokens=12, decisions=decisions, too_small=bool(seed % 2), prompt=seed % 3)
     bound, loads = stall_lower_bound(cache.instance, cache.rules), int(fewest_loads(cache.instance, cache.rules).sum())

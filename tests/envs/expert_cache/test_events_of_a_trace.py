@@ -3,7 +3,7 @@
 from collections import Counter
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hetgym.envs.expert_cache.reference import events_of
@@ -32,7 +32,6 @@ def drawn(lengths: list[tuple[int, int]], seed: int, known: bool) -> RoutingTrac
 
 
 @given(LENGTHS, st.integers(0, 99), st.booleans(), st.integers(1, 3), st.integers(0, 3), st.booleans())
-@settings(deadline=None)
 def test_each_token_is_there_once_in_each_layer(
     lengths: list[tuple[int, int]], seed: int, known: bool, batch: int, chunk: int, hottest: bool
 ) -> None:

@@ -182,7 +182,7 @@ def compared(timeline: pd.DataFrame) -> list[tuple[Any, ...]]:
     return sorted(map(tuple, kept.itertuples(index=False)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3)
 @given(st.integers(0, 2**32))
 @example(2973)  # a member of the union is served by the CPU, fetched early, and there before the event ends
 def test_simulator_plays_like_the_plain_player(seed: int) -> None:

@@ -93,14 +93,14 @@ episodes = st.integers(0, 2**32).map(drawn)
 
 
 @given(episodes)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=settings.default.max_examples * 3)
 def test_the_checker_finds_nothing_wrong_whatever_is_decided(episode: Drawn) -> None:
     run, _ = episode.play()
     assert violations(run.timeline(), episode.events, episode.items, episode.rules, run.metrics()) == []
 
 
 @given(episodes, st.integers(0, 2**32), st.sampled_from([-0.0625, 0.0625]))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=settings.default.max_examples * 3 // 2)
 def test_whatever_is_moved_is_seen(episode: Drawn, number: int, seconds: float) -> None:
     frame = episode.play()[0].timeline()
     row = number % len(frame)
@@ -109,7 +109,7 @@ def test_whatever_is_moved_is_seen(episode: Drawn, number: int, seconds: float) 
 
 
 @given(episodes, st.integers(0, 2**32))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=settings.default.max_examples * 3 // 2)
 def test_whatever_lasts_longer_is_seen(episode: Drawn, number: int) -> None:
     frame = episode.play()[0].timeline()
     frame.loc[number % len(frame), "end"] += 0.0625
@@ -117,7 +117,7 @@ def test_whatever_lasts_longer_is_seen(episode: Drawn, number: int) -> None:
 
 
 @given(episodes, st.integers(0, 2**32))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=settings.default.max_examples * 3 // 2)
 def test_whatever_is_left_out_is_seen(episode: Drawn, number: int) -> None:
     frame = episode.play()[0].timeline()
     # Without a victim or a prefetch it may be as if something else had been chosen.
@@ -127,7 +127,6 @@ def test_whatever_is_left_out_is_seen(episode: Drawn, number: int) -> None:
 
 
 @given(episodes)
-@settings(deadline=None, max_examples=100)
 def test_the_same_decisions_have_the_same_consequences(episode: Drawn) -> None:
     run, choices = episode.play()
     again = Run(episode.events, episode.items, episode.rules)
@@ -138,7 +137,6 @@ def test_the_same_decisions_have_the_same_consequences(episode: Drawn) -> None:
 
 
 @given(episodes)
-@settings(deadline=None, max_examples=100)
 def test_outcomes_add_up(episode: Drawn) -> None:
     run, (stall, lost, steps) = Run(episode.events, episode.items, episode.rules), (0.0, 0.0, 0)
     luck = random.Random(episode.seed)
@@ -155,7 +153,6 @@ def test_outcomes_add_up(episode: Drawn) -> None:
 
 
 @given(episodes)
-@settings(deadline=None, max_examples=100)
 def test_what_is_never_lost_is_loaded_once(episode: Drawn) -> None:
     capacity = tuple(100.0 for _ in episode.rules.capacity)
     rules = replace(episode.rules, capacity=capacity, decisions=(), warm=False)
@@ -166,7 +163,6 @@ def test_what_is_never_lost_is_loaded_once(episode: Drawn) -> None:
 
 
 @given(episodes)
-@settings(deadline=None, max_examples=100)
 def test_nothing_stalls_where_loads_and_decisions_take_no_time(episode: Drawn) -> None:
     rules = replace(
         episode.rules, latency=0.0, bandwidth=math.inf, host_capacity=None, decision_time=0.0, event_time=0.0,

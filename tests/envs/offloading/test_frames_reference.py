@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hetgym.envs.offloading.frames_reference import FrameRun, allocate_droo, allocate_lydroo
 
@@ -36,12 +38,11 @@ def assert_same(rules, frame):
     assert found.energies == pytest.approx(right.energies, rel=1e-8, abs=1e-12)
 
 
-@pytest.mark.parametrize("rules", [DROO, LYDROO])
-@pytest.mark.parametrize("duration", [1.0, 0.01, 2.5])
-def test_kernels_allocate_as_the_player_does(rules, duration):
-    luck = np.random.default_rng(int(100 * duration))
-    for _ in range(60):
-        assert_same(replace(rules, duration=duration), drawn_frame(rules, luck, int(luck.integers(1, 13))))
+@settings(max_examples=settings.default.max_examples * 3)
+@given(st.sampled_from([DROO, LYDROO]), st.floats(0.01, 2.5), st.integers(1, 12), st.integers(0, 2**32))
+def test_kernels_allocate_as_the_player_does(rules, duration, num_users, seed):
+    frame = drawn_frame(rules, np.random.default_rng(seed), num_users)
+    assert_same(replace(rules, duration=duration), frame)
 
 
 @pytest.mark.parametrize("rules", [DROO, LYDROO])

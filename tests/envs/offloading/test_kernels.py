@@ -91,7 +91,7 @@ def play_both(seed: int, continuous: bool) -> None:
 
 # 568: bits of no length arrive at one time in another order than they were decided in.
 # 32: there is room again at the moment in which a request reaches its server.
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 2)
 @given(seed=st.integers(0, 2**20))
 @example(seed=568)
 @example(seed=32)
@@ -99,7 +99,7 @@ def test_kernels_and_player_agree(seed: int) -> None:
     play_both(seed, continuous=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 @given(seed=st.integers(0, 2**20))
 def test_kernels_and_player_agree_on_requests_in_two_parts(seed: int) -> None:
     play_both(seed, continuous=True)

@@ -67,7 +67,7 @@ def test_rows_have_what_the_table_says():
 works = st.lists(st.floats(0.01, 10), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(works, st.sampled_from((0.0, 0.3, 2.0)), st.floats(0.1, 4))
 def test_a_shared_unit_of_which_all_ask_at_once(works, fixed, per_job):
     # While a request does its next little bit of work, all that have more left do as much.
@@ -83,7 +83,7 @@ def test_a_shared_unit_of_which_all_ask_at_once(works, fixed, per_job):
     assert list(run.table()["delay"]) == pytest.approx(theory, rel=1e-9)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(works, st.floats(0, 3), st.floats(0.1, 4))
 def test_a_serial_unit_is_a_queue(works, gap, speed):
     # Lindley's recursion: who comes next waits for what is left of the one before.

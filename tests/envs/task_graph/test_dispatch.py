@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hetgym import HetgymError
@@ -22,7 +22,6 @@ from hetgym.workloads import TaskGraph, random_task_graph
 from hetgym.workloads.generators import GivenGraph
 
 MOST_TASKS = 10
-few = settings(deadline=None, max_examples=100)
 
 
 @st.composite
@@ -89,7 +88,6 @@ def assert_same(simulator: TaskGraphSimulator, run: Run) -> None:
         assert getattr(kernel, name) == pytest.approx(getattr(rules, name), rel=1e-9, abs=1e-9), name
 
 
-@few
 @given(instance=instances, queue_limit=limits, seed=st.integers(0, 99))
 def test_random_play_follows_the_rules(instance: Instance, queue_limit: int, seed: int) -> None:
     """Step by step: the same choices are allowed, the same things happen."""
@@ -121,7 +119,6 @@ def test_random_play_follows_the_rules(instance: Instance, queue_limit: int, see
 RUNNING = [name for name in list_policies("task-graph") if not hasattr(make_policy(name), "schedule")]
 
 
-@few
 @given(instance=instances, queue_limit=limits)
 def test_policies_follow_the_rules(instance: Instance, queue_limit: int) -> None:
     """And never wait where that would never end."""
@@ -136,7 +133,6 @@ def test_policies_follow_the_rules(instance: Instance, queue_limit: int) -> None
         assert not violations(instance, simulator.schedule(0), lines_of(queue_limit)), name
 
 
-@few
 @given(instance=instances, queue_limit=limits)
 def test_return_is_the_makespan(instance: Instance, queue_limit: int) -> None:
     simulator = begin(instance, queue_limit)
@@ -213,7 +209,6 @@ class Expectations:
 
 
 @pytest.mark.parametrize("name", RULES)
-@few
 @given(instance=instances, queue_limit=st.sampled_from([0, 1, 3]))
 def test_online_schedulers_follow_their_definition(name: str, instance: Instance, queue_limit: int) -> None:
     simulator, policy, run = begin(instance, queue_limit), make_policy(name), Run(instance, lines_of(queue_limit))

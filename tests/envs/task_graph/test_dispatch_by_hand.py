@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hetgym.envs.task_graph.checker import violations
@@ -619,7 +619,6 @@ def test_blind_knows_where_tasks_can_run() -> None:
 LINKS = [link(n, n + 1, bandwidth=bandwidth) for n, bandwidth in enumerate((1, 2, 2, 3, 8))]
 
 
-@settings(deadline=None)
 @given(routes=st.lists(st.lists(st.sampled_from(LINKS), min_size=1, unique=True), max_size=8))
 def test_rates_are_max_min_fair(routes: list[list[Link]]) -> None:
     """No link is overfull, and each transfer passes a full link on which none is faster (Bertsekas, Gallager 1992)."""

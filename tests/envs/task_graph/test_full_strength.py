@@ -182,7 +182,7 @@ def play_both(simulator: TaskGraphSimulator, run: Run, seed: int, known_as: Any)
 
 
 @pytest.mark.parametrize("contention", CONTENTIONS)
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=settings.default.max_examples * 5)
 @given(data=st.data(), seed=st.integers(0, 99))
 def test_everything_at_once_follows_the_rules(contention: str, data: st.DataObject, seed: int) -> None:
     problem = data.draw(problems(contention))
@@ -192,7 +192,7 @@ def test_everything_at_once_follows_the_rules(contention: str, data: st.DataObje
 
 
 @pytest.mark.parametrize("contention", CONTENTIONS)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(data=st.data(), seed=st.integers(0, 99))
 def test_streams_follow_the_rules(contention: Any, data: st.DataObject, seed: int) -> None:
     """With failures that are drawn, room for few jobs, and at times a horizon."""

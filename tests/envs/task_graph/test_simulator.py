@@ -33,7 +33,7 @@ def close_to(wanted: float) -> Any:
     return pytest.approx(wanted, rel=1e-9, abs=1e-9)
 
 
-few = settings(deadline=None, max_examples=200)
+few = settings(max_examples=settings.default.max_examples * 2)
 
 
 @st.composite

@@ -70,7 +70,7 @@ def assert_same(first: RoutingTrace, second: RoutingTrace) -> None:
 lengths = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)).filter(any), min_size=1, max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples * 2 // 5)
 @given(
     lengths=lengths,
     layers=st.integers(1, 3),

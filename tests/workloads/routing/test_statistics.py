@@ -132,7 +132,7 @@ def recall(first: Routing, second: Routing, num_experts: int, guesses: int) -> f
     return sum(shares) / len(shares) if shares else math.nan
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 @given(
     seed=st.integers(0, 2**32 - 1),
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),

@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed ## train, evaluate, draw and report in five minutes; the results are in demo-output
 	$(BIN)/python examples/demo.py
 
-# A process a core, each with one thread: more threads than cores make torch many times slower.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+# A process a core, each with one thread: more threads than cores make torch many times slower. What a file's tests share
+# is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test: $(VENV)/installed ## run all tests
 	$(PYTEST)

@@ -139,9 +139,9 @@ def _facts(results: Results, about: About) -> dict[str, str]:
     """Returns what was run, by name."""
     played = (*results.contests, *results.sweeps, *results.fronts)
     count = sum(len(one.table) for one in played)
-    asked = f"{about.episodes} of each policy, as asked for" if about.episodes else "as the suite says"
+    asked = f" ({about.episodes} of each policy, as asked for)" if about.episodes else ""
     return {
-        "Episodes": f"{count:,} played ({asked}), from seed {about.seed}",
+        "Episodes": f"{count:,} played{asked}, from seed {about.seed}",
         "Date": about.date,
         "Machine": f"{about.processor}; {about.cores} cores; {about.system}",
         "Versions": ", ".join(f"{name} {number}" for name, number in about.versions.items()),

@@ -17,8 +17,11 @@ from ..errors import HetgymError
 from .cells import code_version
 from .launchers import Item, Launcher, Result
 
-# Ray reads this when it is imported.
+# Ray reads these when it is imported. What dies is done again: pages about it do not belong among a command's results.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault(
+    "RAY_DEDUP_LOGS_SKIP_REGEX", r"^(Task _do failed|Raylet is terminated|The node with node id|A worker died)"
+)
 try:
     import grpc
     import ray

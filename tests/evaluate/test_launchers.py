@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import operator
 import os
 import socket
@@ -41,13 +41,15 @@ def mortal(path):
 """
 CELLS = 6
 
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
+
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder to work in, with a module in it, as a user has."""
     folder, before = tmp_path_factory.mktemp("workplace"), Path.cwd()
     (folder / "users_own.py").write_text(MODULE)
-    contest = {"scenario": "random", "set": {"num_tasks": 6}, "policies": ["users_own:patient", "mct"]}
+    contest = {"scenario": "random", "set": {"num_tasks": 6}, "policies": ["mct", "users_own:patient"]}
     suite = {"name": "mine", "episodes": 64 * CELLS // 2, "contests": [contest]}
     (folder / "mine.yaml").write_text(yaml.safe_dump(suite))
     os.chdir(folder)
@@ -60,8 +62,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of a head that does no work, and two nodes of one CPU, all on this machine."""
-    pytest.importorskip("ray", reason="needs ray")
-    importlib.import_module("hetgym.evaluate.launch_ray")  # which sets that Ray sends no statistics
+    importlib.import_module("hetgym.evaluate.launch_ray")  # before Ray itself, which it tells to be silent
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 * 2**20}
@@ -78,10 +79,11 @@ def test_local_work_is_done_in_order() -> None:
 
 def test_processes_give_the_same_as_one() -> None:
     cells = [cell for name in ("heft", "mct") for cell in cells_of(load_scenario("random", num_tasks=6), name, 3, 0)]
-    alone, together = (dict(LocalLauncher(workers).play(cells)) for workers in (1, 2))
-    assert together.keys() == alone.keys()
-    for cell in cells:
-        assert together[cell].drop(columns=TIMES).equals(alone[cell].drop(columns=TIMES))
+    alone = [table for _, table in LocalLauncher().play(cells)]
+    together = {cell.key: table for cell, table in LocalLauncher(2).play(cells)}
+    assert len(together) == len(cells)
+    for cell, table in zip(cells, alone, strict=True):
+        assert together[cell.key].drop(columns=TIMES).equals(table.drop(columns=TIMES))
 
 
 @pytest.mark.parametrize(
@@ -121,9 +123,9 @@ def test_a_missing_ray_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         make_launcher("ray")
 
 
+@needs_ray
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:1", "silent"])
 def test_addresses_that_do_not_answer_are_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="needs ray")
     monkeypatch.setattr("hetgym.evaluate.launch_ray.PATIENCE", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         place = f"127.0.0.1:{server.getsockname()[1]}" if address == "silent" else address
@@ -134,11 +136,12 @@ def test_addresses_that_do_not_answer_are_given_up(address: str, monkeypatch: py
     assert "\n" not in str(caught.value)
 
 
+@needs_ray
 def test_where_nothing_is_to_be_done_nothing_is_started() -> None:
-    pytest.importorskip("ray", reason="needs ray")
     assert list(make_launcher("ray", "127.0.0.1:1").play(list[Cell]())) == []
 
 
+@needs_ray
 def test_what_goes_wrong_on_a_node_is_said_in_one_line(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     launcher = make_launcher("ray", cluster.address)
     with pytest.raises(HetgymError, match="unknown scenario 'nope'") as caught:
@@ -149,6 +152,7 @@ def test_what_goes_wrong_on_a_node_is_said_in_one_line(cluster: Any, monkeypatch
         list(launcher.run(load_scenario, ["random"]))
 
 
+@needs_ray
 def test_workers_that_die_are_replaced(cluster: Any, workplace: Path) -> None:
     from hetgym.evaluate.launch_ray import RayLauncher
 
@@ -161,7 +165,10 @@ def test_workers_that_die_are_replaced(cluster: Any, workplace: Path) -> None:
         list(RayLauncher(cluster.address, retries=0).run(mortal, [lives]))
 
 
-def test_a_suite_is_the_same_to_the_bit_with_a_node_killed(cluster: Any, workplace: Path) -> None:
+@needs_ray
+def test_a_suite_is_the_same_to_the_bit_with_a_node_killed(
+    cluster: Any, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     unfinished: list[int] = []
 
     def kill() -> None:
@@ -176,7 +183,9 @@ def test_a_suite_is_the_same_to_the_bit_with_a_node_killed(cluster: Any, workpla
     main([*command, "ray", "--launcher", "ray", "--address", cluster.address])
     killer.join(1)
     assert unfinished[0] > 0
+    printed = capsys.readouterr().out
     main([*command, "local"])
+    assert capsys.readouterr().out == printed.replace("ray/", "local/")
     kept = sorted(Path("local/cells").iterdir())
     assert len(kept) == CELLS
     assert [path.name for path in kept] == sorted(path.name for path in Path("ray/cells").iterdir())

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
 
 SHORTER = (
+    (r"hetgym train (?!.*--steps)", "hetgym train --steps 1 "),
     (r"--steps [1-9]\d*", "--steps 64 --num-envs 8 --rollout 8 --held-out 4"),
     (r"\bsteps=[1-9][\d_]*", "steps=64, num_envs=8, rollout=8, held_out=4"),
     (r"\blearn\(\d[\d_]*\)", "learn(1)"),

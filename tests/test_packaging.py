@@ -137,6 +137,7 @@ def test_installed_wheel_plays_what_the_sources_play(
     assert all(f" {command} " in usage for command in ("list", "train", "evaluate", "trace"))
     files = run(sys.executable, "-m", "zipfile", "--list", wheel)
     assert "hetgym/py.typed" in files
+    assert "hetgym/evaluate/report/templates/report.html" in files
     for folder in (ROOT / "agents" / "pretrained").glob("*/card.json"):
         assert f"hetgym/agents/pretrained/{folder.parent.name}/policy.safetensors" in files
     assert not re.search(r"hetgym/(tests|examples|docs|benchmarks)/", files)

@@ -14,7 +14,6 @@ from .cli_output import print_contest, print_front, print_suite, print_sweep, pr
 from .errors import replacing
 from .evaluate import front_points, load_suite, run_suite, summarise_front, summarise_sweep
 from .evaluate.cells import TIMES
-from .evaluate.launchers import Launcher
 from .evaluate.multi_objective import default_reference_point, objectives_of
 from .evaluate.report import About, write_report
 from .evaluate.suite import Contest, Results, Suite

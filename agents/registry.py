@@ -178,21 +178,22 @@ def make_policy(name: str, /, family: str | None = None, **settings: Any) -> Pol
 
 
 def files_of(name: str) -> list[Path]:
-    """Returns the files outside hetgym that the policy of a name depends on: its checkpoint, or its module's source.
+    """Returns the files that the policy of a name depends on besides code: its checkpoint, or its module's source.
 
     Raises:
         HetgymError: If there is no such checkpoint.
     """
     from .card import CARD, POLICY, find_checkpoint
+    from .pretrained import find_pretrained
 
     prefix, _, rest = name.partition(":")
     if _SEARCH.fullmatch(prefix):
         return files_of(rest)
-    if prefix in get_args(Algorithm):
-        folder = find_checkpoint(Path(rest))
+    if prefix in (*get_args(Algorithm), "pretrained"):
+        folder = find_pretrained(rest) if prefix == "pretrained" else find_checkpoint(Path(rest))
         return [folder / CARD, folder / POLICY]
     with suppress(ImportError, ValueError):
-        spec = importlib.util.find_spec(prefix) if rest and prefix != "pretrained" else None
+        spec = importlib.util.find_spec(prefix) if rest else None
         if spec and spec.origin:
             return [Path(spec.origin)]
     return []

@@ -20,8 +20,8 @@ from ..errors import HetgymError, replacing
 from .evaluation import BATCH, evaluate
 
 CODE = ("hardware_models", "workloads", "envs", "agents", "evaluate/evaluation.py")
-"""What results depend on."""
-CODE_SUFFIXES = (".py", ".yaml", ".json", ".parquet", ".safetensors")
+"""What results depend on: code and settings; checkpoints count where a policy names them."""
+DATA = ("workloads",)
 NUMERIC_PACKAGES = ("numpy", "numba", "torch")
 
 TIMES = "decision_seconds"
@@ -31,8 +31,9 @@ TIMES = "decision_seconds"
 @cache
 def code_version() -> str:
     """Returns a hash of all that results depend on besides scenario, policy and seed: sources, data, versions."""
-    versions = ",".join(f"{package}={version(package)}" for package in NUMERIC_PACKAGES)
-    return hashlib.sha256(f"{sources_digest(CODE, CODE_SUFFIXES)},{versions}".encode()).hexdigest()[:16]
+    parts = [sources_digest(CODE, (".py", ".yaml")), sources_digest(DATA, (".json", ".parquet"))]
+    parts += [f"{package}={version(package)}" for package in NUMERIC_PACKAGES]
+    return hashlib.sha256(",".join(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

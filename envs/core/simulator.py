@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...errors import HetgymError
 
@@ -113,12 +113,12 @@ OUTCOME = np.dtype(
 
 
 def bars_table(
-    lane: Sequence[str],
+    lane: Iterable[str],
     lanes: Sequence[str],
-    begin: NDArray[np.float64] | pd.Series[float],
-    end: NDArray[np.float64] | pd.Series[float],
-    label: Sequence[str],
-    group: Sequence[str],
+    begin: ArrayLike,
+    end: ArrayLike,
+    label: Iterable[str],
+    group: Iterable[str],
 ) -> pd.DataFrame:
     """Returns what `Simulator.bars` does, without bars that take no time.
 
@@ -132,8 +132,15 @@ def bars_table(
     """
     import pandas as pd
 
-    places = pd.Categorical(lane, categories=list(lanes))
-    table = pd.DataFrame({"lane": places, "begin": begin, "end": end, "label": label, "group": group})
+    table = pd.DataFrame(
+        {
+            "lane": list(lane),
+            "begin": np.asarray(begin, np.float64),
+            "end": np.asarray(end, np.float64),
+            "label": list(label),
+            "group": list(group),
+        }
+    ).astype({"lane": pd.CategoricalDtype(list(lanes))})
     return table[table["end"] > table["begin"]].sort_values("begin", kind="stable", ignore_index=True)
 
 

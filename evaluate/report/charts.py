@@ -169,8 +169,10 @@ def ratio_chart(played: Played, summary: pd.DataFrame, more: bool) -> Chart:
                     "error_x": _error(own["ratio"], own["low"], own["high"]),
                     "marker": {"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2, "color": colour}},
                     "customdata": [
-                        f"<b>{name}</b><br>{number(row.ratio)} ({interval(row.low, row.high)})<br>{verdict}"
-                        for name, row in zip(_names(own), own.itertuples(), strict=True)
+                        f"<b>{name}</b><br>{number(ratio)} ({interval(low, high)})<br>{verdict}"
+                        for name, ratio, low, high in zip(
+                            _names(own), own["ratio"], own["low"], own["high"], strict=True
+                        )
                     ],
                     "hovertemplate": HOVER,
                 }
@@ -202,7 +204,7 @@ def sweep_charts(played: Played, summary: pd.DataFrame, more: bool) -> list[Char
         data = [trace for place, own in enumerate(_by_policy(rows)) for trace in _curve(own, x, place)]
         values = list(dict.fromkeys(rows[x]))
         layout: Layout = {
-            "height": PANEL_HEIGHT + _legend_height(rows["policy"].unique()),
+            "height": PANEL_HEIGHT + _legend_height(rows["policy"].nunique()),
             "xaxis": {"title": {"text": x}, **_setting_axis(values)},
             "yaxis": {
                 **_unit_axis(played.metric, rows["mean"]),
@@ -263,7 +265,7 @@ def front_charts(played: Played, points: pd.DataFrame) -> list[Chart]:
     for pair in pairs:
         data = [trace for place, own in enumerate(_by_policy(points)) for trace in _front(own, pair, place)]
         layout: Layout = {
-            "height": PANEL_HEIGHT + 80 + _legend_height(points["policy"].unique()),
+            "height": PANEL_HEIGHT + 80 + _legend_height(points["policy"].nunique()),
             **{
                 axis: {"title": {"text": f"{name} cost (less is better)"}, **_axis(-points[RETURN + name])}
                 for axis, name in zip(("xaxis", "yaxis"), pair, strict=True)
@@ -278,6 +280,8 @@ def front_charts(played: Played, points: pd.DataFrame) -> list[Chart]:
 
 def _front(own: pd.DataFrame, pair: tuple[str, str], place: int) -> list[Trace]:
     """Returns a policy's points in two objectives, and the line along those that none dominates."""
+    # The legend shows the first point's symbol.
+    own = own.sort_values("on_front", ascending=False, kind="stable")
     costs = -own[[RETURN + name for name in pair]].to_numpy(dtype=float)
     errors = own[[ERROR + name for name in pair]].to_numpy(dtype=float)
     front = costs[non_dominated(-costs)]
@@ -333,9 +337,9 @@ def comparisons_chart(comparisons: pd.DataFrame) -> Chart:
             "error_x": _error(ratio, low, high),
             "marker": {"color": COLOURS[0], "size": 9},
             "customdata": [
-                f"<b>{row.setting}</b><br>{row.policy} against {row.against}<br>"
-                f"ours {number(row.ratio)} ({interval(row.low, row.high)})"
-                for row in comparisons.itertuples()
+                f"<b>{row['setting']}</b><br>{row['policy']} against {row['against']}<br>"
+                f"ours {number(row['ratio'])} ({interval(row['low'], row['high'])})"
+                for row in comparisons.to_dict("records")
             ],
             "hovertemplate": HOVER,
         },
@@ -438,12 +442,12 @@ def legend() -> dict[str, Any]:
     return {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 
-def _legend_height(names: Sequence[str]) -> int:
-    return 20 * (1 + len(names) // 5)
+def _legend_height(entries: int) -> int:
+    return 20 * (1 + entries // 5)
 
 
 def _profile_height(names: Sequence[str]) -> int:
-    return PANEL_HEIGHT + _legend_height(names)
+    return PANEL_HEIGHT + _legend_height(len(names))
 
 
 def _line(place: float, axis: str) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def episode_chart(played: Played, summary: pd.DataFrame, more: bool, folder: Pat
     """
     seed = int(played.table["seed"].min())
     outcome = played.table[played.table["seed"] == seed].set_index("policy")
-    drawn, titles, notes = [], [], []
+    drawn: list[pd.DataFrame] = []
+    titles: list[str] = []
+    notes: list[str] = []
     for policy in chosen_policies(played, summary, more):
         try:
             bars = _kept_or_replayed(played.scenario, policy, seed, folder)
@@ -178,9 +180,9 @@ def _lanes_height(bars: pd.DataFrame) -> int:
 def _bars(own: pd.DataFrame, group: str, colour: str, axis: str, in_legend: bool, labelled: bool) -> Trace:
     """Returns the bars of a group."""
     hover = [
-        f"<b>{bar.label}</b><br>{bar.lane}<br>from {quantity(bar.begin, 's')} to {quantity(bar.end, 's')}"
-        f"<br>takes {quantity(bar.end - bar.begin, 's')}"
-        for bar in own.itertuples()
+        f"<b>{label}</b><br>{lane}<br>from {quantity(begin, 's')} to {quantity(end, 's')}"
+        f"<br>takes {quantity(end - begin, 's')}"
+        for label, lane, begin, end in zip(own["label"], own["lane"], own["begin"], own["end"], strict=True)
     ]
     return {
         "type": "bar",

@@ -32,7 +32,8 @@ def best_causal(summary: pd.DataFrame, more: bool) -> pd.Series[Any]:
     """
     causal = summary[~summary["clairvoyant"]]
     chosen = causal if len(causal) else summary
-    return chosen.loc[chosen["mean"].idxmax() if more else chosen["mean"].idxmin()]
+    means = chosen["mean"].to_numpy()
+    return chosen.iloc[int(means.argmax() if more else means.argmin())]
 
 
 def glance_table(rows: list[tuple[Played, pd.DataFrame, bool]]) -> Table:

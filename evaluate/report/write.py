@@ -89,8 +89,9 @@ def sections_of(results: Results, episodes: Path | None = None) -> list[Section]
     sections += [_sweep_section(played) for played in results.sweeps]
     sections += [_front_section(played) for played in results.fronts]
     if len(results.comparisons):
-        parts = (comparisons_chart(results.comparisons), comparisons_table(results.comparisons))
-        sections.append(Section("Published figures", "How many times better a policy's mean is than another's.", parts))
+        figures = comparisons_chart(results.comparisons), comparisons_table(results.comparisons)
+        text = "How many times better a policy's mean is than another's."
+        sections.append(Section("Published figures", text, figures))
     return sections
 
 

@@ -55,7 +55,7 @@ def play_suite(
         )
     count = suite.episodes if episodes is None else episodes
     _write(results, folder)
-    report = write_report(results, folder, About.here(command_line(), seed, episodes))
+    report = write_report(results, folder, About.here(command_line(), seed, episodes), folder / "episodes")
     if csv:
         write_csv(results.comparisons, csv)
     if as_json:

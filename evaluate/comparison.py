@@ -193,10 +193,10 @@ class Played:
 
 
 def family_scores(played: Sequence[Played]) -> Scores:
-    """Returns the scores of the policies that played in every one of several scenarios, the reference always.
+    """Returns the scores of the policies that played, by name, in every one of several scenarios.
 
-    In each scenario a policy is compared with that one's reference, which is called ``reference`` here. Scenarios where
-    a score is not a number are left out.
+    In each scenario a policy is compared with that one's reference. Scenarios where a score is not a number are left
+    out.
     """
     tables = []
     for one in played:

@@ -43,7 +43,7 @@ SHORTER = (
 )
 """What is made small where code of the documentation runs: patterns, and what takes their place."""
 
-NOT_RUN = 1
+NOT_RUN = 4
 """Blocks that say that they are not run, and why; each more needs a good reason."""
 
 REASON = re.compile(r"<!-- not run: (.+) -->")

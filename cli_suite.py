@@ -20,6 +20,7 @@ from .evaluate.suite import Contest, Results, Suite
 
 if TYPE_CHECKING:
     from .evaluate.comparison import Played
+    from .evaluate.launchers import Launcher
 
 
 def play_suite(

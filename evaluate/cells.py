@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -55,7 +56,7 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """A hash of scenario, policy, seeds and code, and of the files that the two name: 32 hexadecimal digits."""
-        content = self.scenario.model_dump(mode="json")
+        content = self.scenario.model_dump(mode="json", exclude={"description", "source"})
         files = [*_files_in(content), *files_of(self.policy)]
         parts = [
             json.dumps(content, sort_keys=True),
@@ -68,12 +69,12 @@ class Cell:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def play(self) -> pd.DataFrame:
-        """Returns what `evaluate` does.
+        """Returns what `evaluate` does; policies are called what they are named by, whatever they call themselves.
 
         Raises:
             HetgymError: If the policy cannot be had, or cannot play the scenario.
         """
-        return evaluate(self.scenario, [self.policy], self.episodes, self.seed)
+        return evaluate(self.scenario, [self.policy], self.episodes, self.seed).assign(policy=self.policy)
 
 
 def cells_of(scenario: Scenario, policy: str, episodes: int, seed: int) -> list[Cell]:
@@ -90,7 +91,7 @@ def _files_in(content: Any) -> Iterator[Path]:
     elif isinstance(content, list):
         for value in content:
             yield from _files_in(value)
-    elif isinstance(content, str) and Path(content).suffix and Path(content).is_file():
+    elif isinstance(content, str) and Path(content).suffix and os.path.isfile(content):  # noqa: PTH113 (long text may pass)
         yield Path(content)
 
 

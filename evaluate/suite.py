@@ -303,8 +303,9 @@ def _plays(contest: Contest, scenario: Scenario, policies: Sequence[str]) -> Ite
     if contest.front:
         objectives = choose_objectives(scenario)
         vectors = weight_vectors(contest.weights, len(objectives))
-        for point in points_of(make_fronts(policies, scenario), scenario, objectives, vectors):
-            yield point.scenario, point.member.name, partial(of_point, point=point)
+        fronts = make_fronts({name: [name] for name in policies}, scenario)
+        for point in points_of(fronts, scenario, objectives, vectors):
+            yield point.scenario, point.front, partial(of_point, point=point)
         return
     for cell in grid(scenario, contest.sweep) if contest.sweep else [{}]:
         for policy in policies:

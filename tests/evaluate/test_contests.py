@@ -142,6 +142,19 @@ def test_keys_follow_the_files_that_are_named(tmp_path: Path, monkeypatch: pytes
     assert Cell(cell.scenario, cell.policy, 0, 10).key != before
 
 
+def test_policies_are_called_what_they_are_named_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "twins.py").write_text(
+        "from hetgym.agents import make_policy\n"
+        "def one(): return make_policy('heft')\n"
+        "def greedy(): return make_policy('weighted-greedy')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    front = {**FRONT, "policies": ["twins:greedy", "all-cloud"]}
+    results = run_suite(written(tmp_path, {**CONTEST, "policies": ["twins:one", "heft"]}, front), 2)
+    assert results.contests[0].compare()["policy"].to_list() == ["twins:one", "heft"]
+    assert set(results.fronts[0].table["policy"]) == {"twins:greedy", "all-cloud"}
+
+
 def test_broken_cells_are_named(tmp_path: Path) -> None:
     cell, store = Cell(load_scenario("random", num_tasks=5), "heft", 0, 2), CellStore(tmp_path)
     store.put(cell, cell.play())

@@ -24,15 +24,14 @@ SMALL = TrainSettings(
     set=("num_tasks=6", "num_devices=2"),
     num_envs=8,
     rollout=10,
-    steps=320,
+    steps=1600,
     hidden=8,
     rounds=1,
     evaluate_every=1,
     held_out=8,
 )
-OPTIONS = (
-    "--set num_tasks=6 num_devices=2 --num-envs 8 --rollout 10 --hidden 8 --rounds 1 --evaluate-every 1 --held-out 8"
-)
+OPTIONS = """--set num_tasks=6 num_devices=2 --num-envs 8 --rollout 10 --steps 1600 --hidden 8 --rounds 1
+    --evaluate-every 1 --held-out 8 --seeds 1 --launcher ray --workers 1"""
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from .cli_output import print_contest, print_front, print_suite, print_sweep, progress, write_csv
 from .errors import replacing
-from .evaluate import front_points, load_suite, run_suite, summarise_front, summarise_sweep
+from .evaluate import front_points, load_suite, run_suite
 from .evaluate.cells import TIMES
 from .evaluate.multi_objective import default_reference_point, objectives_of
 from .evaluate.report import About, write_report
@@ -111,9 +111,9 @@ def _write(results: Results, folder: Path) -> None:
 def _content(results: Results) -> dict[str, Any]:
     """Returns what came of a suite, for JSON."""
     return {
-        "contests": {played.name: _records(played.compare()) for played in results.contests},
-        "sweeps": {played.name: _records(_swept(played)) for played in results.sweeps},
-        "fronts": {played.name: _records(_front(played)) for played in results.fronts},
+        "contests": {played.name: _records(played.comparison) for played in results.contests},
+        "sweeps": {played.name: _records(played.sweep_summary) for played in results.sweeps},
+        "fronts": {played.name: _records(played.front_summary) for played in results.fronts},
         "rows": _records(results.comparisons),
     }
 
@@ -126,25 +126,17 @@ def _print(results: Results, count: int) -> None:
     for played in results.contests:
         own = played.table["episode"].nunique()
         title = f"{played.name}: {played.metric}, {own} episodes from seed {results.seed}"
-        print_contest(played.compare(), title, played.reference)
+        print_contest(played.comparison, title, played.reference)
     for played in results.sweeps:
-        print_sweep(_swept(played), f"{played.name}: {played.metric}")
+        print_sweep(played.sweep_summary, f"{played.name}: {played.metric}")
     for played in results.fronts:
         place = default_reference_point(front_points(played.table))
         names = zip(objectives_of(played.table), place, strict=True)
         print_front(
-            _front(played),
+            played.front_summary,
             f"{played.name}: fronts",
             played.reference,
             ", ".join(f"{name} {x:.5g}" for name, x in names),
         )
     if len(results.comparisons):
         print_suite(results.comparisons, f"{results.suite.name}: {count} episodes from seed {results.seed}")
-
-
-def _swept(played: Played) -> pd.DataFrame:
-    return summarise_sweep(played.table, [played.metric], played.reference, scenario=played.scenario)
-
-
-def _front(played: Played) -> pd.DataFrame:
-    return summarise_front(played.table, reference=played.reference, scenario=played.scenario)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..envs import Scenario, load_scenario
+from .multi_objective import summarise_front
 from .statistics import (
     SIGNIFICANCE,
     FloatArray,
@@ -21,6 +23,7 @@ from .statistics import (
     resampled_means,
 )
 from .summary import by_episode, find_reference, gap_closed, more_is_better, ratio_to, summarise
+from .sweep import summarise_sweep
 
 FEWER_RESAMPLES = 2000
 """Of what takes longer than a mean."""
@@ -187,9 +190,20 @@ class Played:
     reference: str
     oracle: str | None = None
 
-    def compare(self) -> pd.DataFrame:
-        """Returns what `compare` says."""
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """What `compare` says of a contest."""
         return compare(self.table, self.metric, self.reference, self.oracle, scenario=self.scenario)
+
+    @cached_property
+    def sweep_summary(self) -> pd.DataFrame:
+        """What `summarise_sweep` says of a sweep."""
+        return summarise_sweep(self.table, [self.metric], self.reference, scenario=self.scenario)
+
+    @cached_property
+    def front_summary(self) -> pd.DataFrame:
+        """What `summarise_front` says of a front."""
+        return summarise_front(self.table, reference=self.reference, scenario=self.scenario)
 
 
 def family_scores(played: Sequence[Played]) -> Scores:

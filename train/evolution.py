@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from ..agents import Policy, make_policy
 from ..agents.card import Card
-from ..agents.checkpoint import package_versions, save_checkpoint
+from ..agents.checkpoint import save_checkpoint
 from ..agents.evolution import Floats, SeparableCMA
 from ..agents.heuristics.online import dispatching
 from ..agents.heuristics.weighted_rule import RuleWeights, WeightedRule
@@ -22,7 +19,7 @@ from ..envs import Scenario, Simulator, load_scenario
 from ..envs.core.changes import parse_changes
 from ..evaluate.evaluation import play
 from .environments import TRAINING_SEED
-from .recorder import HELD_OUT_SEED, write_curve
+from .recorder import HELD_OUT_SEED, make_card, write_curve
 from .settings import EvolutionSettings
 
 TAIL = "job_latency_p99"
@@ -115,19 +112,14 @@ class _Recorder:
         write_curve(self._curve, output)
 
     def _card(self, generation: int) -> Card:
-        settings = self._settings
-        return Card(
+        return make_card(
+            self._settings,
+            self._scenario,
             algorithm=ALGORITHM,
-            family=self._scenario.family,
-            scenario=self._scenario.model_dump(mode="json"),
-            seed=settings.seed,
             steps=generation,
-            command=shlex.join(sys.argv),
-            versions=package_versions(),
             network=NetworkSettings(hidden=1, rounds=0),
             features=rule_features(),
             results=self.latest,
-            settings={**asdict(settings), "output": str(settings.output)},
         )
 
 

@@ -14,10 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ...errors import write_text
 from ..comparison import Played, aggregate, family_scores
-from ..multi_objective import front_points, summarise_front
+from ..multi_objective import front_points
 from ..suite import Results
 from ..summary import more_is_better
-from ..sweep import summarise_sweep
 from .about import About
 from .charts import comparisons_chart, front_charts, profile_chart, ratio_chart, scores_chart, sweep_charts
 from .episodes import episode_chart
@@ -76,7 +75,7 @@ def sections_of(results: Results, episodes: Path | None = None) -> list[Section]
         results: What came of a suite.
         episodes: As in `write_report`.
     """
-    compared = [(one, one.compare(), more_is_better(one.metric, one.scenario)) for one in results.contests]
+    compared = [(one, one.comparison, more_is_better(one.metric, one.scenario)) for one in results.contests]
     sections = [Section("Summary", parts=(glance_table(compared),))] if compared else []
     sections += _family_sections(results.contests)
     for played, summary, more in compared:
@@ -124,15 +123,14 @@ def _intro(played: Played) -> str:
 
 
 def _sweep_section(played: Played) -> Section:
-    summary = summarise_sweep(played.table, [played.metric], played.reference, scenario=played.scenario)
+    summary = played.sweep_summary
     charts = sweep_charts(played, summary, more_is_better(played.metric, played.scenario))
     return Section(played.name, _intro(played), (*charts, sweep_table(played, summary)))
 
 
 def _front_section(played: Played) -> Section:
-    summary = summarise_front(played.table, reference=played.reference, scenario=played.scenario)
     charts = front_charts(played, front_points(played.table))
-    return Section(played.name, _intro(played), (*charts, front_table(played, summary)))
+    return Section(played.name, _intro(played), (*charts, front_table(played, played.front_summary)))
 
 
 def _facts(results: Results, about: About) -> dict[str, str]:

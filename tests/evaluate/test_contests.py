@@ -151,7 +151,7 @@ def test_policies_are_called_what_they_are_named_by(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(tmp_path)
     front = {**FRONT, "policies": ["twins:greedy", "all-cloud"]}
     results = run_suite(written(tmp_path, {**CONTEST, "policies": ["twins:one", "heft"]}, front), 2)
-    assert results.contests[0].compare()["policy"].to_list() == ["twins:one", "heft"]
+    assert results.contests[0].comparison["policy"].to_list() == ["twins:one", "heft"]
     assert set(results.fronts[0].table["policy"]) == {"twins:greedy", "all-cloud"}
 
 
@@ -197,7 +197,7 @@ def test_titles_are_not_used_twice(tmp_path: Path) -> None:
 
 def test_comparisons_say_how_sure_one_can_be(finished: tuple[Results, Path]) -> None:
     played = finished[0].contests[0]
-    summary = played.compare().set_index("policy")
+    summary = played.comparison.set_index("policy")
     assert summary["verdict"].to_dict() == {"heft": "reference", "mct": "worse", "random": "worse"}
     assert (summary["wins"] + summary["ties"] + summary["losses"]).to_list() == pytest.approx([1, 1, 1])
     assert summary["iqm"]["heft"] == summary["iqm_low"]["heft"] == 1.0

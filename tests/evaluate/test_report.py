@@ -118,7 +118,7 @@ def test_bars_of_an_episode_carry_its_numbers(page: Any, results: Results) -> No
         """document.querySelector('[aria-label="random: the episode of seed 0"]').data
             .map(({name, yaxis, y, base, x}) => ({name, yaxis, y, base, x}))"""
     )
-    policies = chosen_policies(results.contests[0], results.contests[0].compare(), more=False)
+    policies = chosen_policies(results.contests[0], results.contests[0].comparison, more=False)
     for place, policy in enumerate(policies):
         axis = "y" if place == 0 else f"y{place + 1}"
         own = [
@@ -144,7 +144,7 @@ def test_an_episode_that_is_kept_is_not_played_again(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played = results.contests[1]
-    summary = played.compare()
+    summary = played.comparison
     first = episode_chart(played, summary, True, tmp_path)
     monkeypatch.setattr("hetgym.evaluate.report.episodes.play_out", lambda *_: pytest.fail("played"))
     assert episode_chart(played, summary, True, tmp_path) == first
@@ -162,7 +162,7 @@ def test_a_click_on_a_header_sorts(page: Any, results: Results) -> None:
             ["random: all policies", header],
         )
 
-    summary = results.contests[0].compare()
+    summary = results.contests[0].comparison
     assert column("mean") == summary["mean"].tolist()
     header = page.locator("table", has_text="random: all policies").locator("thead th", has_text="mean makespan")
     header.get_by_role("button").click()
@@ -221,7 +221,7 @@ def test_markdown_has_the_same_numbers(report: Path, results: Results) -> None:
     assert text.startswith(
         "# small\n\nA little of everything </script> & so on.\n\n```\nhetgym evaluate --suite <small>"
     )
-    summary = results.contests[0].compare().set_index("policy")
+    summary = results.contests[0].comparison.set_index("policy")
     row = summary.loc["peft"]
     assert f"| {number(row['ratio'])} ({interval(row['low'], row['high'])}) |" in text
     assert f"{number(row['iqm'])} ({interval(row['iqm_low'], row['iqm_high'])})" in text

@@ -6,12 +6,10 @@ import os
 from collections.abc import Sequence
 from itertools import combinations, cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..envs import Scenario
@@ -21,6 +19,10 @@ from .multi_objective import ERROR, RETURN, objectives_of
 from .statistics import FloatArray
 from .summary import more_is_better
 from .sweep import shown, swept
+
+if TYPE_CHECKING:  # commands that draw nothing start without matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 HIGHEST_RATIO = 1.2
 """Training curves are cut off above."""
@@ -61,6 +63,8 @@ def training_curve(run: Path) -> Figure:
     metric, label = ("return", "return")
     if "makespan_ratio" in curve:
         metric, label = "makespan_ratio", "mean makespan / HEFT's"
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(curve["steps"], curve[metric], marker="o", markersize=3, label="learned, greedy")
@@ -109,6 +113,8 @@ def sweep_figure(
     styles = _styles(summary)
     width, height = (5.0, 3.6) if len(drawn) * len(groups) == 1 else (3.4, 2.6)
     size = 2.8 + width * columns, max(0.8 + height * lines * len(drawn), 0.5 + 0.22 * len(styles))
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(lines * len(drawn), columns, sharex=True, squeeze=False)
     for metric, block in zip(drawn, np.split(axes, len(drawn)), strict=True):
@@ -241,6 +247,8 @@ def front_figure(points: pd.DataFrame, scenario: Scenario | None = None) -> Figu
     styles = _styles(points)
     width, height = (4.6, 3.8) if len(pairs) == 1 else (3.6, 3.2)
     size = 2.8 + width * len(pairs), max(height, 0.5 + 0.22 * len(styles))
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(pairs), squeeze=False)[0]
     for axes, (x, y) in zip(panels, pairs, strict=True):

@@ -2,11 +2,13 @@
 
 python benchmarks/pretrained.py                     what there is
 python benchmarks/pretrained.py train NAME SEED     one training run, in the working folder's runs/pretrained
+python benchmarks/pretrained.py curve NAME          what the three came to on held-out instances while they trained
 python benchmarks/pretrained.py ship NAME           measures three seeds on fresh instances, and keeps the median one
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
@@ -23,6 +25,7 @@ from hetgym.agents.checkpoint import load_tensors, save_checkpoint
 from hetgym.agents.pretrained import FOLDER
 from hetgym.cli import main
 from hetgym.evaluate import evaluate, summarise
+from hetgym.evaluate.figures import CURVE
 
 SEEDS = 0, 1, 2
 FIRST_EPISODE = 1_000_000
@@ -54,8 +57,8 @@ class Headline:
 
 HEADLINES: dict[str, Headline] = {
     "random": Headline(
-        "train --scenario random --set pool=4096 --rounds 1 --hidden 48 --steps 2500000 --entropy 0.005 --decay "
-        "--evaluate-every 40 --held-out 400",
+        "train --scenario random --set pool=4096 --rounds 0 --hidden 64 --steps 4000000 --num-envs 128 "
+        "--batch-size 1024 --entropy 0.005 --decay --evaluate-every 40 --held-out 400",
         "random",
         "makespan",
         "heft",
@@ -98,6 +101,17 @@ HEADLINES: dict[str, Headline] = {
         "It knows the experts of Qwen3-30B-A3B alone, one request at a time, and says nothing about prefetching.",
         episodes=200,
     ),
+    "mec-partial": Headline(
+        "train --scenario mec-partial --set continuous=true num_users=1 num_requests=1 block=null --algorithm sac "
+        "--steps 0 --gamma 0.9 --hidden 64 --rollout 1 --num-envs 8 --imitate convex --imitation.rounds 6 "
+        "--imitation.num-envs 4000 --imitation.epochs 30",
+        "mec-partial",
+        "cost",
+        "convex",
+        "It knows one request at a time, which has processor, channel and server to itself, on the continuous face; "
+        "its actor imitates the optimum, and trial and error (--steps) made it no better.",
+        settings=(("continuous", True), ("num_users", 1), ("num_requests", 1), ("block", None)),
+    ),
     "mec-gmorl": Headline(
         "train --scenario mec-gmorl --rounds 0 --pooling value --steps 800000 --gamma 0.95 --learning-rate 3e-3 "
         "--normalise-returns --decay --evaluate-every 40 --held-out 400 --batch-size 1024",
@@ -120,6 +134,12 @@ def train(name: str, seed: int) -> None:
     run = folder_of(name, seed)
     resumed = ["--resume"] if (run / "last").exists() else []
     main([*shlex.split(HEADLINES[name].command), "--seed", str(seed), "--output", str(run), *resumed])
+
+
+def curve(name: str) -> pd.DataFrame:
+    """Returns results on held-out instances against the steps of training, on average of the seeds."""
+    curves = [pd.read_csv(folder_of(name, seed) / CURVE) for seed in SEEDS]
+    return pd.concat(curves).groupby("steps").mean().reset_index()
 
 
 def measured(name: str) -> pd.DataFrame:
@@ -150,7 +170,7 @@ def ship(name: str) -> None:
     card = load_card(folder)
     evaluation = Evaluation(
         scenario=headline.scenario,
-        settings={key: str(value) for key, value in headline.settings},
+        settings={key: json.dumps(value) for key, value in headline.settings},
         episodes=headline.episodes,
         seed=FIRST_EPISODE,
         metric=headline.metric,
@@ -172,6 +192,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["train", name, seed]:
             train(name, int(seed))
+        case ["curve", name]:
+            Console().print(curve(name).to_string(index=False))
         case ["ship", name]:
             ship(name)
         case _:

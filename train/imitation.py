@@ -152,11 +152,11 @@ def imitate_continuous(
     little (`LEAST_EXPLORATION`).
 
     Args:
-        model: Whose actor is trained, with the model's learning rate.
+        model: Whose actor is trained.
         scenario: What is played; its face is continuous.
         expert: Any policy.
-        settings: How; read are `rounds`, `num_envs`, `epochs` and `batch_size`. A round is an episode in each
-            environment.
+        settings: How; read are `rounds`, `num_envs`, `epochs`, `batch_size` and `learning_rate`, which falls to 0 in
+            each round. A round is an episode in each environment.
         seed: Of the first environment.
 
     Returns:
@@ -195,7 +195,8 @@ def _regress(actor: Actor, seen: list[Arrays], shown: NDArray[np.float64], setti
     """Fits an actor's deterministic action, and returns the mean squared error of the last epoch."""
     observations = {name: torch.from_numpy(np.concatenate([one[name] for one in seen])) for name in seen[0]}
     targets, squared = torch.from_numpy(shown).float(), 0.0
-    optimizer = torch.optim.Adam(actor.parameters(), lr=actor.optimizer.param_groups[0]["lr"])
+    optimizer = torch.optim.Adam(actor.parameters(), settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, settings.epochs)
     for _ in range(settings.epochs):
         squared = 0.0
         for rows in torch.randperm(len(targets)).split(settings.batch_size):  # type: ignore[no-untyped-call]
@@ -205,4 +206,5 @@ def _regress(actor: Actor, seen: list[Arrays], shown: NDArray[np.float64], setti
             torch.autograd.backward(loss)
             optimizer.step()
             squared += loss.item() * len(rows)
+        schedule.step()
     return squared / len(targets)

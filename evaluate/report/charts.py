@@ -42,6 +42,8 @@ LOGARITHMIC_FROM = 4.0
 """Values that spread by this factor are drawn on a logarithmic axis."""
 MOST_DECADES = 5
 """Of a logarithmic axis that has ticks between its powers of ten."""
+AXIS_MARGIN = 0.04
+"""Of an axis that several charts share, beyond the values, as a share of their spread."""
 LONGEST_NAME = 24
 """Letters of a name beside an axis; hovering shows all of it."""
 MOST_THRESHOLDS = 120
@@ -191,6 +193,8 @@ def ratio_chart(played: Played, summary: pd.DataFrame, more: bool) -> Chart:
 def sweep_charts(played: Played, summary: pd.DataFrame, more: bool) -> list[Chart]:
     """Returns means over the first swept setting with their intervals: a chart for each value of the others.
 
+    All have the same axes, so that they can be compared.
+
     Args:
         played: The sweep.
         summary: What `summarise_sweep` returned for one metric.
@@ -198,22 +202,25 @@ def sweep_charts(played: Played, summary: pd.DataFrame, more: bool) -> list[Char
     """
     x, *others = swept(summary)
     groups = list(summary.groupby(others, sort=False)) if others else [((), summary)]
+    axes: Layout = {
+        "xaxis": {"title": {"text": x}, **_setting_axis(list(dict.fromkeys(summary[x])))},
+        "yaxis": {
+            **_whole(_unit_axis(played.metric, summary["mean"]), summary[["mean_low", "mean", "mean_high"]]),
+            "title": {"text": f"mean {played.metric} ({'more' if more else 'less'} is better)"},
+        },
+    }
+    note = "Bands: 95 % intervals." + (" All panels have the same axes." if len(groups) > 1 else "")
     charts = []
     for cell, rows in groups:
         setting = ", ".join(f"{name} = {shown(value)}" for name, value in zip(others, cell, strict=True))
         data = [trace for place, own in enumerate(_by_policy(rows)) for trace in _curve(own, x, place)]
-        values = list(dict.fromkeys(rows[x]))
         layout: Layout = {
             "height": PANEL_HEIGHT + _legend_height(rows["policy"].nunique()),
-            "xaxis": {"title": {"text": x}, **_setting_axis(values)},
-            "yaxis": {
-                **_unit_axis(played.metric, rows["mean"]),
-                "title": {"text": f"mean {played.metric} ({'more' if more else 'less'} is better)"},
-            },
+            **axes,
             "legend": legend(),
         }
         title = f"{played.name}: {setting}" if setting else f"{played.name}: {played.metric} over {x}"
-        charts.append(Chart(title, data, layout, "Bands: 95 % intervals.", wide=len(groups) == 1))
+        charts.append(Chart(title, data, layout, note, wide=len(groups) == 1))
     return charts
 
 
@@ -397,6 +404,18 @@ def _axis(values: pd.Series[float]) -> dict[str, Any]:
 def _unit_axis(metric: str, values: pd.Series[float]) -> dict[str, Any]:
     unit = UNITS.get(metric, "")
     return {**_axis(values), **(unit_ticks(unit) if unit in PREFIXED else {})}
+
+
+def _whole(axis: dict[str, Any], values: pd.DataFrame) -> dict[str, Any]:
+    """Returns an axis that reaches over all of some values, with a margin."""
+    known = values.to_numpy(float)
+    known = known[np.isfinite(known) & ((known > 0) | (axis["type"] != "log"))]
+    if not len(known):
+        return axis
+    # plotly.js wants the exponents of a logarithmic axis's ends.
+    low, high = (float(np.log10(end) if axis["type"] == "log" else end) for end in (known.min(), known.max()))
+    margin = AXIS_MARGIN * (high - low) or abs(high) / 2 or 1.0
+    return {**axis, "range": [low - margin, high + margin]}
 
 
 def unit_ticks(unit: str) -> dict[str, str]:

@@ -111,9 +111,7 @@ def _policy_row(row: dict[Any, Any], scale: Scale, best: str, has_gap: bool, has
         Cell(number(row["ratio"]), row["ratio"], interval(row["low"], row["high"])),
         Cell(" / ".join(f"{100 * row[name]:.0f}" for name in ("wins", "ties", "losses")), row["wins"]),
         Cell(number(row["iqm"]), row["iqm"], interval(row["iqm_low"], row["iqm_high"])),
-        Cell(
-            percent(row["improvement"]), row["improvement"], _percents(row["improvement_low"], row["improvement_high"])
-        ),
+        _improvement(row),
         Cell(probability(row["p_value"]), row["p_value"]),
         _verdict(row["verdict"]),
     ]
@@ -140,11 +138,7 @@ def scores_table(title: str, summary: pd.DataFrame) -> Table:
         (
             Cell(policy_name(row["policy"], row["clairvoyant"]), row["policy"]),
             Cell(number(row["iqm"]), row["iqm"], interval(row["low"], row["high"])),
-            Cell(
-                percent(row["improvement"]),
-                row["improvement"],
-                _percents(row["improvement_low"], row["improvement_high"]),
-            ),
+            _improvement(row),
         )
         for row in summary.to_dict("records")
     )
@@ -275,6 +269,11 @@ def _times(ratio: float) -> str:
 
 def _verdict(verdict: str) -> Cell:
     return Cell(verdict, verdict, tone="same" if verdict == "no difference" else verdict)
+
+
+def _improvement(row: dict[Any, Any]) -> Cell:
+    share = row["improvement"]
+    return Cell(percent(share), share, _percents(row["improvement_low"], row["improvement_high"]))
 
 
 def _percents(low: float, high: float) -> str:

@@ -35,10 +35,14 @@ function template() {
 
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
 
-async function setTheme(theme) {
+function relayout(changes = {}) {
+  for (const chart of charts) if (chart.data) Plotly.relayout(chart, { template: template(), ...changes });
+}
+
+function setTheme(theme) {
   if (theme) root.dataset.theme = theme;
   themeButton.textContent = isDark() ? "Light" : "Dark";
-  for (const chart of charts) if (chart.data) await Plotly.relayout(chart, { template: template() });
+  relayout();
 }
 
 async function unpack(base64) {
@@ -89,8 +93,22 @@ function sortBy(header) {
 for (const header of document.querySelectorAll("thead th")) header.firstElementChild.onclick = () => sortBy(header);
 themeButton.onclick = () => setTheme(isDark() ? "light" : "dark");
 dark.onchange = () => setTheme();
-let theme;
-addEventListener("beforeprint", () => ((theme = root.dataset.theme ?? ""), setTheme("light")));
-addEventListener("afterprint", () => ((root.dataset.theme = theme), setTheme()));
+
+// On paper all is light, open, and as wide as an A4 page; charts have to know before the browser lays it out.
+const paperWidth = 680;
+let onScreen;
+addEventListener("beforeprint", () => {
+  const folds = [...document.querySelectorAll("details:not([open])")];
+  onScreen = { theme: root.dataset.theme, folds };
+  for (const fold of folds) fold.open = true;
+  root.dataset.theme = "light";
+  relayout({ width: paperWidth });
+});
+addEventListener("afterprint", () => {
+  for (const fold of onScreen.folds) fold.open = false;
+  if (onScreen.theme) root.dataset.theme = onScreen.theme;
+  else delete root.dataset.theme;
+  relayout({ width: null, autosize: true });
+});
 setTheme();
 draw();

@@ -18,7 +18,7 @@ from ..fronts import non_dominated
 from ..multi_objective import ERROR, RETURN, objectives_of
 from ..statistics import FloatArray, profile
 from ..sweep import shown, swept
-from .numbers import PREFIXED, UNITS, interval, number, percent
+from .numbers import PREFIXED, UNITS, Scale, interval, number, percent
 from .parts import Chart
 from .tables import policy_name
 
@@ -31,7 +31,7 @@ TONES = {
     "better": ("#0072b2", "circle"),
     "worse": ("#d55e00", "diamond"),
     "no difference": ("#8a8f98", "circle-open"),
-    "reference": ("#8a8f98", "line-ns-open"),
+    "reference": ("#8a8f98", "square"),
 }
 """How a verdict is drawn: colour and symbol."""
 
@@ -261,14 +261,14 @@ def front_charts(played: Played, points: pd.DataFrame) -> list[Chart]:
     """Returns the mean costs of policies, a chart for each pair of objectives.
 
     A line goes along what a policy's points do not dominate in the two; points that are not on its front in all
-    objectives are hollow.
+    objectives are hollow. Objectives in which all points are the same are left out, while two others remain.
 
     Args:
         played: The contest.
         points: What `front_points` returned.
     """
     charts = []
-    pairs = list(combinations(objectives_of(points), 2))
+    pairs = list(combinations(_varied(points), 2))
     for pair in pairs:
         data = [trace for place, own in enumerate(_by_policy(points)) for trace in _front(own, pair, place)]
         layout: Layout = {
@@ -283,6 +283,13 @@ def front_charts(played: Played, points: pd.DataFrame) -> list[Chart]:
         note = "Crosses: one standard error. Hollow points are dominated by another of the same policy."
         charts.append(Chart(f"{played.name}: {pair[0]} against {pair[1]}", data, layout, note, wide=len(pairs) == 1))
     return charts
+
+
+def _varied(points: pd.DataFrame) -> list[str]:
+    """Returns the objectives in which points differ; all if they are fewer than two."""
+    objectives = objectives_of(points)
+    varied = [name for name in objectives if points[RETURN + name].nunique() > 1]
+    return varied if len(varied) > 1 else objectives
 
 
 def _front(own: pd.DataFrame, pair: tuple[str, str], place: int) -> list[Trace]:
@@ -402,8 +409,18 @@ def _axis(values: pd.Series[float]) -> dict[str, Any]:
 
 
 def _unit_axis(metric: str, values: pd.Series[float]) -> dict[str, Any]:
-    unit = UNITS.get(metric, "")
-    return {**_axis(values), **(unit_ticks(unit) if unit in PREFIXED else {})}
+    axis, unit = _axis(values), UNITS.get(metric, "")
+    if unit not in PREFIXED:
+        return axis
+    if "tickvals" not in axis:
+        return {**axis, **unit_ticks(unit)}
+    # plotly.js leaves the unit out where ticks of a logarithmic axis are given.
+    return {**axis, "ticktext": [_tick(value, unit) for value in axis["tickvals"]]}
+
+
+def _tick(value: float, unit: str) -> str:
+    scale = Scale.of([value], unit)
+    return f"{value / scale.size:g}{scale.unit}"
 
 
 def _whole(axis: dict[str, Any], values: pd.DataFrame) -> dict[str, Any]:

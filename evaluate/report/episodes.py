@@ -28,6 +28,8 @@ MOST_LABELS = 300
 MOST_GROUPS = 10
 """Of a legend."""
 
+OUTLINE = "rgba(0,0,0,0.35)"
+"""Dark, so that bars that are thinner than it do not vanish."""
 LANE_HEIGHT, MANY_LANES, LOW_LANE_HEIGHT = 24, 12, 13
 """Pixels of a lane, and of one among many."""
 TITLE_HEIGHT, BELOW = 34, 56
@@ -106,9 +108,10 @@ def episode_chart(played: Played, summary: pd.DataFrame, more: bool, folder: Pat
         titles.append(f"<b>{name}</b>: {played.metric} {value}")
     stretch = window(episodes)
     if stretch:
-        episodes = [cut(bars, *stretch) for bars in episodes]
         first, last = (quantity(time, "s") for time in stretch)
-        notes.append(f"The middle of a long episode: what begins from {first} to {last}.")
+        lanes = max(len(bars["lane"].cat.categories) for bars in episodes)
+        few = f", {MOST_LANES} of {lanes} lanes" if lanes > MOST_LANES else ""
+        notes.append(f"The middle of a long episode: from {first} to {last}{few}.")
     notes.append("Drag to zoom, double-click to see all that is drawn; hover for begin and end.")
     title = f"{played.name}: the episode of seed {seed}"
     return Chart(title, *timelines(episodes, titles, stretch), " ".join(notes), wide=True)
@@ -152,12 +155,15 @@ def timelines(
     """Returns traces and layout of episodes one above the other, a trace for each episode and group.
 
     Args:
-        episodes: Bars of each.
+        episodes: As `replay` returns them.
         titles: Of the episodes.
         stretch: What `window` returned.
     """
+    # Colours and legend are in the order of the whole episode.
     groups = list(dict.fromkeys(group for bars in episodes for group in bars["group"]))
     has_legend = 1 < len(groups) <= MOST_GROUPS
+    if stretch:
+        episodes = [cut(bars, *stretch) for bars in episodes]
     labelled = sum(map(len, episodes)) <= MOST_LABELS
     heights = [TITLE_HEIGHT + _lanes_height(bars) for bars in episodes]
     total = sum(heights) or 1
@@ -174,7 +180,7 @@ def timelines(
             "position": 0,
         },
         "annotations": [],
-        "legend": {**legend(), "traceorder": "normal"},
+        "legend": legend(),
     }
     if stretch:
         begin, end = stretch
@@ -191,10 +197,11 @@ def timelines(
              "yanchor": "bottom", "showarrow": False}
         )  # fmt: skip
         for group, own in bars.groupby("group", sort=False):
-            colour = COLOURS[groups.index(str(group)) % len(COLOURS)]
+            rank = groups.index(str(group))
+            colour = COLOURS[rank % len(COLOURS)]
             shown_in_legend = has_legend and group not in named
             named.add(str(group))
-            data.append(_bars(own, str(group), colour, axis, shown_in_legend, labelled))
+            data.append(_bars(own, str(group), colour, axis, shown_in_legend, labelled) | {"legendrank": rank})
     return data, layout
 
 
@@ -221,7 +228,7 @@ def _bars(own: pd.DataFrame, group: str, colour: str, axis: str, in_legend: bool
         "y": own["lane"].astype(str).tolist(),
         "base": own["begin"].tolist(),
         "x": (own["end"] - own["begin"]).tolist(),
-        "marker": {"color": colour, "line": {"width": 0.5, "color": "rgba(255,255,255,0.7)"}},
+        "marker": {"color": colour, "line": {"width": 0.5, "color": OUTLINE}},
         "text": own["label"].tolist() if labelled else None,
         "textposition": "inside" if labelled else "none",
         "insidetextanchor": "middle",

@@ -35,14 +35,20 @@ function template() {
 
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
 
-function relayout(changes = {}) {
-  for (const chart of charts) if (chart.data) Plotly.relayout(chart, { template: template(), ...changes });
+function redraw(width = null) {
+  const colours = { template: template() };
+  for (const chart of charts) {
+    if (!chart.data) continue;
+    Plotly.relayout(chart, { ...colours, width, autosize: width === null });
+    // plotly.js sees only now where a legend belongs whose number of lines has changed.
+    if (chart.layout.legend) Plotly.relayout(chart, colours);
+  }
 }
 
 function setTheme(theme) {
   if (theme) root.dataset.theme = theme;
   themeButton.textContent = isDark() ? "Light" : "Dark";
-  relayout();
+  redraw();
 }
 
 async function unpack(base64) {
@@ -57,7 +63,7 @@ async function draw() {
   const script = document.createElement("script");
   script.textContent = await unpack(document.getElementById("plotly").textContent);
   document.head.append(script);
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const config = { displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   for (const chart of charts) {
     const { data, layout } = JSON.parse(chart.firstElementChild.textContent);
     chart.replaceChildren();
@@ -94,6 +100,15 @@ for (const header of document.querySelectorAll("thead th")) header.firstElementC
 themeButton.onclick = () => setTheme(isDark() ? "light" : "dark");
 dark.onchange = () => setTheme();
 
+let lastWidth = innerWidth;
+let resized;
+addEventListener("resize", () => {
+  if (innerWidth === lastWidth) return;
+  lastWidth = innerWidth;
+  clearTimeout(resized);
+  resized = setTimeout(() => redraw(), 100);
+});
+
 // On paper all is light, open, and as wide as an A4 page; charts have to know before the browser lays it out.
 const paperWidth = 680;
 let onScreen;
@@ -102,13 +117,13 @@ addEventListener("beforeprint", () => {
   onScreen = { theme: root.dataset.theme, folds };
   for (const fold of folds) fold.open = true;
   root.dataset.theme = "light";
-  relayout({ width: paperWidth });
+  redraw(paperWidth);
 });
 addEventListener("afterprint", () => {
   for (const fold of onScreen.folds) fold.open = false;
   if (onScreen.theme) root.dataset.theme = onScreen.theme;
   else delete root.dataset.theme;
-  relayout({ width: null, autosize: true });
+  redraw();
 });
 setTheme();
 draw();

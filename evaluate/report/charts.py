@@ -183,7 +183,7 @@ def ratio_chart(played: Played, summary: pd.DataFrame, more: bool) -> Chart:
     layout: Layout = {
         "height": _height(names) + 24,
         "yaxis": rows_axis(names),
-        "xaxis": {**_axis(known["ratio"]), "title": {"text": f"mean / mean of {played.reference}"}},
+        "xaxis": {**_axis(known["ratio"]), "title": {"text": f"ratio to {played.reference}"}},
         "shapes": [_line(1.0, "x")],
         "legend": legend(),
     }
@@ -268,7 +268,11 @@ def front_charts(played: Played, points: pd.DataFrame) -> list[Chart]:
         points: What `front_points` returned.
     """
     charts = []
-    pairs = list(combinations(_varied(points), 2))
+    objectives = _varied(points)
+    pairs = list(combinations(objectives, 2))
+    same = [name for name in objectives_of(points) if name not in objectives]
+    note = "Crosses: one standard error. Hollow points are dominated by another of the same policy."
+    note += f" All points have the same {' and '.join(same)}." if same else ""
     for pair in pairs:
         data = [trace for place, own in enumerate(_by_policy(points)) for trace in _front(own, pair, place)]
         layout: Layout = {
@@ -280,7 +284,6 @@ def front_charts(played: Played, points: pd.DataFrame) -> list[Chart]:
             "legend": legend(),
             "hovermode": "closest",
         }
-        note = "Crosses: one standard error. Hollow points are dominated by another of the same policy."
         charts.append(Chart(f"{played.name}: {pair[0]} against {pair[1]}", data, layout, note, wide=len(pairs) == 1))
     return charts
 

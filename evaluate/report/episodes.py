@@ -28,8 +28,8 @@ MOST_LABELS = 300
 MOST_GROUPS = 10
 """Of a legend."""
 
-OUTLINE = "rgba(0,0,0,0.35)"
-"""Dark, so that bars that are thinner than it do not vanish."""
+OUTLINED_FROM = 1 / 300
+"""Bars that take a smaller share of what is in sight have no outline, in which they would vanish."""
 LANE_HEIGHT, MANY_LANES, LOW_LANE_HEIGHT = 24, 12, 13
 """Pixels of a lane, and of one among many."""
 TITLE_HEIGHT, BELOW = 34, 56
@@ -164,6 +164,8 @@ def timelines(
     has_legend = 1 < len(groups) <= MOST_GROUPS
     if stretch:
         episodes = [cut(bars, *stretch) for bars in episodes]
+    sight = _in_sight(episodes, stretch)
+    thin = OUTLINED_FROM * (sight[1] - sight[0])
     labelled = sum(map(len, episodes)) <= MOST_LABELS
     heights = [TITLE_HEIGHT + _lanes_height(bars) for bars in episodes]
     total = sum(heights) or 1
@@ -178,14 +180,11 @@ def timelines(
             "title": {"text": "time"},
             "anchor": "free",
             "position": 0,
+            **({"range": list(sight)} if stretch else {}),
         },
         "annotations": [],
         "legend": legend(),
     }
-    if stretch:
-        begin, end = stretch
-        in_sight = [float(bars["begin"].iloc[FIRST_BARS]) for bars in episodes if len(bars) > FIRST_BARS]
-        layout["xaxis"]["range"] = [begin, max(in_sight, default=end)]
     named: set[str] = set()
     for place, (bars, title, height) in enumerate(zip(episodes, titles, heights, strict=True)):
         top = 1 - sum(heights[:place]) / total
@@ -201,8 +200,18 @@ def timelines(
             colour = COLOURS[rank % len(COLOURS)]
             shown_in_legend = has_legend and group not in named
             named.add(str(group))
-            data.append(_bars(own, str(group), colour, axis, shown_in_legend, labelled) | {"legendrank": rank})
+            data.append(_bars(own, str(group), colour, axis, shown_in_legend, labelled, thin) | {"legendrank": rank})
     return data, layout
+
+
+def _in_sight(episodes: list[pd.DataFrame], stretch: tuple[float, float] | None) -> tuple[float, float]:
+    """Returns what is in sight at first: all, or the first bars of a stretch of time."""
+    if stretch is None:
+        begins, ends = [bars["begin"].min() for bars in episodes], [bars["end"].max() for bars in episodes]
+        return float(min(begins, default=0.0)), float(max(ends, default=0.0))
+    begin, end = stretch
+    last = [float(bars["begin"].iloc[FIRST_BARS]) for bars in episodes if len(bars) > FIRST_BARS]
+    return begin, max(last, default=end)
 
 
 def _lanes_height(bars: pd.DataFrame) -> int:
@@ -210,8 +219,9 @@ def _lanes_height(bars: pd.DataFrame) -> int:
     return count * (LANE_HEIGHT if count <= MANY_LANES else LOW_LANE_HEIGHT) + 8
 
 
-def _bars(own: pd.DataFrame, group: str, colour: str, axis: str, in_legend: bool, labelled: bool) -> Trace:
-    """Returns the bars of a group."""
+def _bars(own: pd.DataFrame, group: str, colour: str, axis: str, in_legend: bool, labelled: bool, thin: float) -> Trace:
+    """Returns the bars of a group; those that take less than some seconds have no outline."""
+    length = own["end"] - own["begin"]
     hover = [
         f"<b>{label}</b><br>{lane}<br>from {quantity(begin, 's')} to {quantity(end, 's')}"
         f"<br>takes {quantity(end - begin, 's')}"
@@ -227,8 +237,11 @@ def _bars(own: pd.DataFrame, group: str, colour: str, axis: str, in_legend: bool
         "yaxis": axis,
         "y": own["lane"].astype(str).tolist(),
         "base": own["begin"].tolist(),
-        "x": (own["end"] - own["begin"]).tolist(),
-        "marker": {"color": colour, "line": {"width": 0.5, "color": OUTLINE}},
+        "x": length.tolist(),
+        "marker": {
+            "color": colour,
+            "line": {"width": (0.5 * (length >= thin)).tolist(), "color": "rgba(255,255,255,0.7)"},
+        },
         "text": own["label"].tolist() if labelled else None,
         "textposition": "inside" if labelled else "none",
         "insidetextanchor": "middle",

@@ -35,11 +35,13 @@ function template() {
 
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
 
-function redraw(width = null) {
+function redraw(width = null, highest = Infinity) {
   const colours = { template: template() };
   for (const chart of charts) {
     if (!chart.data) continue;
-    Plotly.relayout(chart, { ...colours, width, autosize: width === null });
+    const height = Math.min(chart.dataset.height, highest);
+    chart.style.height = `${height}px`;
+    Plotly.relayout(chart, { ...colours, width, height, autosize: width === null });
     // plotly.js sees only now where a legend belongs whose number of lines has changed.
     if (chart.layout.legend) Plotly.relayout(chart, colours);
   }
@@ -69,6 +71,7 @@ async function draw() {
     chart.replaceChildren();
     // On a phone a legend has one name a line.
     if (chart.clientWidth < 500 && layout.legend) layout.height += 18 * data.filter(isNamed).length;
+    chart.dataset.height = layout.height;
     chart.style.height = `${layout.height}px`;
     await Plotly.newPlot(chart, data, { ...layout, template: template() }, config);
     await new Promise((done) => setTimeout(done));
@@ -109,15 +112,15 @@ addEventListener("resize", () => {
   resized = setTimeout(() => redraw(), 100);
 });
 
-// On paper all is light, open, and as wide as an A4 page; charts have to know before the browser lays it out.
-const paperWidth = 680;
+// On paper all is light, open, and no larger than an A4 page; charts have to know before the browser lays it out.
+const [paperWidth, paperHeight] = [680, 900];
 let onScreen;
 addEventListener("beforeprint", () => {
   const folds = [...document.querySelectorAll("details:not([open])")];
   onScreen = { theme: root.dataset.theme, folds };
   for (const fold of folds) fold.open = true;
   root.dataset.theme = "light";
-  redraw(paperWidth);
+  redraw(paperWidth, paperHeight);
 });
 addEventListener("afterprint", () => {
   for (const fold of onScreen.folds) fold.open = false;

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -102,9 +103,9 @@ def test_all_charts_are_drawn(page: Any) -> None:
             drawn: chart.querySelectorAll(".trace").length}))"""
     )
     titles = [chart["title"] for chart in drawn]
-    # Three contests with scores, profiles, ratios and an episode each; a sweep; the three pairs of three objectives;
-    # published figures.
-    assert len(titles) == 3 * 4 + 1 + 3 + 1
+    # Three contests with scores, profiles, ratios and an episode each; a sweep; delay against energy, as nothing is
+    # missed; published figures.
+    assert len(titles) == 3 * 4 + 1 + 1 + 1
     assert all(chart["figures"] for chart in drawn)
     assert all(chart["traces"] == chart["drawn"] for chart in drawn if "episode" not in chart["title"])
     traces = dict(zip(titles, (chart["traces"] for chart in drawn), strict=True))
@@ -303,7 +304,7 @@ def test_episodes_with_few_bars_are_drawn_whole() -> None:
 def test_long_episodes_are_drawn_from_the_middle_of_the_shortest() -> None:
     lanes = ["a", "b", "c"]
     short, long = seconds_long(4 * MOST_BARS, lanes, first=100), seconds_long(8 * MOST_BARS, lanes)
-    middle = 50 + 2 * MOST_BARS + 0.0
+    middle = 100.0 + 2 * MOST_BARS
     assert window([short, long]) == (middle, middle + MOST_BARS)
     for bars in (short, long):
         shown = cut(bars, middle, middle + MOST_BARS)
@@ -324,19 +325,22 @@ def test_of_many_lanes_those_in_the_window_are_drawn() -> None:
 
 
 def test_the_timeline_of_a_cache_is_past_the_prefill() -> None:
-    scenario = load_scenario("v2-lite", prompt_tokens=16, output_tokens=20)
+    scenario = load_scenario("v2-lite", prompt_tokens=16, output_tokens=60)
     bars = replay(scenario, "lru", 0)
     simulator = scenario.for_single_episodes().simulator(1)
     play(simulator, make_policy("lru"), [0])
     timeline = simulator.episode(0)
-    stretch = window([bars])
-    assert stretch is not None
-    assert stretch[0] >= timeline.loc[timeline["what"] == "prefill", "end"].max()
+    prefilled = timeline.loc[timeline["what"] == "prefill", "end"].max()
+    assert bars["begin"].iloc[MOST_BARS] < prefilled
     table = evaluate(scenario, "lru,lfu", 1)
     played = Played("v2-lite", scenario, table, "hit_rate", "lru")
     chart = episode_chart(played, played.comparison, True)
     assert "The middle of a long episode: from " in chart.note
-    assert chart.layout["xaxis"]["range"][0] >= stretch[0]
+    assert min(chart.layout["xaxis"]["range"]) > prefilled
+    assert (
+        min(begin + length for trace in chart.data for begin, length in zip(trace["base"], trace["x"], strict=True))
+        > prefilled
+    )
 
 
 def test_panels_of_a_sweep_have_the_same_axes(results: Results) -> None:
@@ -356,7 +360,9 @@ def test_panels_of_a_sweep_have_the_same_axes(results: Results) -> None:
 def test_objectives_in_which_nobody_differs_are_not_drawn(results: Results) -> None:
     played = results.fronts[0]
     points = front_points(played.table)
-    points["return_misses"] = 0.0
+    points["return_misses"] = -np.arange(len(points), dtype=float)
+    assert len(front_charts(played, points)) == 3
+    points["return_misses"] = -1.0
     (chart,) = front_charts(played, points)
     assert chart.title == "fronts: delay against energy"
     assert "All points have the same misses." in chart.note

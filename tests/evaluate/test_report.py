@@ -230,6 +230,8 @@ def test_on_paper_all_is_light_open_and_whole(browser: Any, report: Path) -> Non
     right = """[...document.querySelectorAll("table, .chart svg.main-svg")]
         .map(part => part.getBoundingClientRect().right)"""
     assert max(page.evaluate(right)) <= 703
+    height = "Math.max(...[...document.querySelectorAll('figure')].map(part => part.getBoundingClientRect().height))"
+    assert page.evaluate(height) < 1000
     page.set_viewport_size({"width": 1400, "height": 900})
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")

@@ -5,6 +5,10 @@ const charts = [...document.querySelectorAll(".chart")];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const themeButton = document.getElementById("theme");
 
+// Pixels of a page of A4 or US letter, without margins and captions.
+const paperWidth = 680;
+const paperHeight = 900;
+
 function colour(name) {
   const probe = document.body.appendChild(document.createElement("span"));
   probe.style.color = `var(--${name})`;
@@ -35,13 +39,13 @@ function template() {
 
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
 
-function redraw(width = null, highest = Infinity) {
+function redraw(onPaper = false) {
   const colours = { template: template() };
   for (const chart of charts) {
     if (!chart.data) continue;
-    const height = Math.min(chart.dataset.height, highest);
-    chart.style.height = `${height}px`;
-    Plotly.relayout(chart, { ...colours, width, height, autosize: width === null });
+    const scale = onPaper ? Math.min(1, paperHeight / chart.layout.height) : 1;
+    chart.style.zoom = scale;
+    Plotly.relayout(chart, { ...colours, width: onPaper ? paperWidth / scale : null, autosize: !onPaper });
     // plotly.js sees only now where a legend belongs whose number of lines has changed.
     if (chart.layout.legend) Plotly.relayout(chart, colours);
   }
@@ -71,7 +75,6 @@ async function draw() {
     chart.replaceChildren();
     // On a phone a legend has one name a line.
     if (chart.clientWidth < 500 && layout.legend) layout.height += 18 * data.filter(isNamed).length;
-    chart.dataset.height = layout.height;
     chart.style.height = `${layout.height}px`;
     await Plotly.newPlot(chart, data, { ...layout, template: template() }, config);
     await new Promise((done) => setTimeout(done));
@@ -112,15 +115,14 @@ addEventListener("resize", () => {
   resized = setTimeout(() => redraw(), 100);
 });
 
-// On paper all is light, open, and no larger than an A4 page; charts have to know before the browser lays it out.
-const [paperWidth, paperHeight] = [680, 900];
+// On paper all is light and open, and charts fit a page; they have to know before the browser lays it out.
 let onScreen;
 addEventListener("beforeprint", () => {
   const folds = [...document.querySelectorAll("details:not([open])")];
   onScreen = { theme: root.dataset.theme, folds };
   for (const fold of folds) fold.open = true;
   root.dataset.theme = "light";
-  redraw(paperWidth, paperHeight);
+  redraw(true);
 });
 addEventListener("afterprint", () => {
   for (const fold of onScreen.folds) fold.open = false;

@@ -68,7 +68,8 @@ def play_suite(
 
 def command_line() -> str:
     """Returns the command that was given, as it can be given again."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name
+    return shlex.join([*(["python", "-m", "hetgym"] if program == "__main__.py" else [program]), *sys.argv[1:]])
 
 
 def report_on(results: Results, folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import combinations, cycle
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..envs import Scenario
-from ..errors import HetgymError
+from ..errors import HetgymError, replacing
 from .fronts import non_dominated
 from .multi_objective import ERROR, RETURN, objectives_of
 from .statistics import FloatArray
@@ -304,10 +303,5 @@ def save_figure(figure: Figure, path: Path) -> None:
         HetgymError: If the format is not known, or the file cannot be written.
     """
     check_figure_path(path)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(partial, dpi=150)
-        os.replace(partial, path)
-    except OSError as error:
-        raise HetgymError(f"{path}: cannot write this figure: {error.strerror}") from error
+    with replacing(path, "figure") as partial:
+        figure.savefig(partial, format=path.suffix[1:], dpi=150)

@@ -22,6 +22,7 @@ from ..agents.learner import Learner
 from ..agents.networks import NetworkSettings
 from ..envs import Scenario, Simulator
 from ..envs.core.simulator import Arrays
+from ..errors import replacing
 from ..evaluate.evaluation import SEED_LIMIT, play
 from ..evaluate.figures import CURVE
 from .algorithms import decayed
@@ -183,9 +184,8 @@ def make_card(
 
 def write_curve(points: list[dict[str, float]], folder: Path) -> None:
     """Writes the curve of a run, whole or not at all."""
-    partial = folder / f".{CURVE}.partial"
-    pd.DataFrame(points).to_csv(partial, index=False)
-    partial.replace(folder / CURVE)
+    with replacing(folder / CURVE, "curve") as partial:
+        pd.DataFrame(points).to_csv(partial, index=False)
 
 
 def read_curve(folder: Path, steps: int) -> list[dict[str, float]]:

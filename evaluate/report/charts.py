@@ -18,7 +18,7 @@ from ..fronts import non_dominated
 from ..multi_objective import ERROR, RETURN, objectives_of
 from ..statistics import FloatArray, profile
 from ..sweep import shown, swept
-from .numbers import PREFIXED, UNITS, interval, number, percent
+from .numbers import PREFIXED, UNITS, Scale, interval, number, percent
 from .parts import Chart
 from .tables import policy_name
 
@@ -31,7 +31,7 @@ TONES = {
     "better": ("#0072b2", "circle"),
     "worse": ("#d55e00", "diamond"),
     "no difference": ("#8a8f98", "circle-open"),
-    "reference": ("#8a8f98", "line-ns-open"),
+    "reference": ("#8a8f98", "square"),
 }
 """How a verdict is drawn: colour and symbol."""
 
@@ -42,6 +42,8 @@ LOGARITHMIC_FROM = 4.0
 """Values that spread by this factor are drawn on a logarithmic axis."""
 MOST_DECADES = 5
 """Of a logarithmic axis that has ticks between its powers of ten."""
+AXIS_MARGIN = 0.04
+"""Of an axis that several charts share, beyond the values, as a share of their spread."""
 LONGEST_NAME = 24
 """Letters of a name beside an axis; hovering shows all of it."""
 MOST_THRESHOLDS = 120
@@ -181,7 +183,7 @@ def ratio_chart(played: Played, summary: pd.DataFrame, more: bool) -> Chart:
     layout: Layout = {
         "height": _height(names) + 24,
         "yaxis": rows_axis(names),
-        "xaxis": {**_axis(known["ratio"]), "title": {"text": f"mean / mean of {played.reference}"}},
+        "xaxis": {**_axis(known["ratio"]), "title": {"text": f"ratio to {played.reference}"}},
         "shapes": [_line(1.0, "x")],
         "legend": legend(),
     }
@@ -191,6 +193,8 @@ def ratio_chart(played: Played, summary: pd.DataFrame, more: bool) -> Chart:
 def sweep_charts(played: Played, summary: pd.DataFrame, more: bool) -> list[Chart]:
     """Returns means over the first swept setting with their intervals: a chart for each value of the others.
 
+    All have the same axes, so that they can be compared.
+
     Args:
         played: The sweep.
         summary: What `summarise_sweep` returned for one metric.
@@ -198,22 +202,25 @@ def sweep_charts(played: Played, summary: pd.DataFrame, more: bool) -> list[Char
     """
     x, *others = swept(summary)
     groups = list(summary.groupby(others, sort=False)) if others else [((), summary)]
+    axes: Layout = {
+        "xaxis": {"title": {"text": x}, **_setting_axis(list(dict.fromkeys(summary[x])))},
+        "yaxis": {
+            **_whole(_unit_axis(played.metric, summary["mean"]), summary[["mean_low", "mean", "mean_high"]]),
+            "title": {"text": f"mean {played.metric} ({'more' if more else 'less'} is better)"},
+        },
+    }
+    note = "Bands: 95 % intervals." + (" All panels have the same axes." if len(groups) > 1 else "")
     charts = []
     for cell, rows in groups:
         setting = ", ".join(f"{name} = {shown(value)}" for name, value in zip(others, cell, strict=True))
         data = [trace for place, own in enumerate(_by_policy(rows)) for trace in _curve(own, x, place)]
-        values = list(dict.fromkeys(rows[x]))
         layout: Layout = {
             "height": PANEL_HEIGHT + _legend_height(rows["policy"].nunique()),
-            "xaxis": {"title": {"text": x}, **_setting_axis(values)},
-            "yaxis": {
-                **_unit_axis(played.metric, rows["mean"]),
-                "title": {"text": f"mean {played.metric} ({'more' if more else 'less'} is better)"},
-            },
+            **axes,
             "legend": legend(),
         }
         title = f"{played.name}: {setting}" if setting else f"{played.name}: {played.metric} over {x}"
-        charts.append(Chart(title, data, layout, "Bands: 95 % intervals.", wide=len(groups) == 1))
+        charts.append(Chart(title, data, layout, note, wide=len(groups) == 1))
     return charts
 
 
@@ -254,14 +261,18 @@ def front_charts(played: Played, points: pd.DataFrame) -> list[Chart]:
     """Returns the mean costs of policies, a chart for each pair of objectives.
 
     A line goes along what a policy's points do not dominate in the two; points that are not on its front in all
-    objectives are hollow.
+    objectives are hollow. Objectives in which all points are the same are left out, while two others remain.
 
     Args:
         played: The contest.
         points: What `front_points` returned.
     """
     charts = []
-    pairs = list(combinations(objectives_of(points), 2))
+    objectives = _varied(points)
+    pairs = list(combinations(objectives, 2))
+    same = [name for name in objectives_of(points) if name not in objectives]
+    note = "Crosses: one standard error. Hollow points are dominated by another of the same policy."
+    note += f" All points have the same {' and '.join(same)}." if same else ""
     for pair in pairs:
         data = [trace for place, own in enumerate(_by_policy(points)) for trace in _front(own, pair, place)]
         layout: Layout = {
@@ -273,9 +284,15 @@ def front_charts(played: Played, points: pd.DataFrame) -> list[Chart]:
             "legend": legend(),
             "hovermode": "closest",
         }
-        note = "Crosses: one standard error. Hollow points are dominated by another of the same policy."
         charts.append(Chart(f"{played.name}: {pair[0]} against {pair[1]}", data, layout, note, wide=len(pairs) == 1))
     return charts
+
+
+def _varied(points: pd.DataFrame) -> list[str]:
+    """Returns the objectives in which points differ; all if they are fewer than two."""
+    objectives = objectives_of(points)
+    varied = [name for name in objectives if points[RETURN + name].nunique() > 1]
+    return varied if len(varied) > 1 else objectives
 
 
 def _front(own: pd.DataFrame, pair: tuple[str, str], place: int) -> list[Trace]:
@@ -395,8 +412,30 @@ def _axis(values: pd.Series[float]) -> dict[str, Any]:
 
 
 def _unit_axis(metric: str, values: pd.Series[float]) -> dict[str, Any]:
-    unit = UNITS.get(metric, "")
-    return {**_axis(values), **(unit_ticks(unit) if unit in PREFIXED else {})}
+    axis, unit = _axis(values), UNITS.get(metric, "")
+    if unit not in PREFIXED:
+        return axis
+    if "tickvals" not in axis:
+        return {**axis, **unit_ticks(unit)}
+    # plotly.js leaves the unit out where ticks of a logarithmic axis are given.
+    return {**axis, "ticktext": [_tick(value, unit) for value in axis["tickvals"]]}
+
+
+def _tick(value: float, unit: str) -> str:
+    scale = Scale.of([value], unit)
+    return f"{value / scale.size:g}{scale.unit}"
+
+
+def _whole(axis: dict[str, Any], values: pd.DataFrame) -> dict[str, Any]:
+    """Returns an axis that reaches over all of some values, with a margin."""
+    known = values.to_numpy(float)
+    known = known[np.isfinite(known) & ((known > 0) | (axis["type"] != "log"))]
+    if not len(known):
+        return axis
+    # plotly.js wants the exponents of a logarithmic axis's ends.
+    low, high = (float(np.log10(end) if axis["type"] == "log" else end) for end in (known.min(), known.max()))
+    margin = AXIS_MARGIN * (high - low) or abs(high) / 2 or 1.0
+    return {**axis, "range": [low - margin, high + margin]}
 
 
 def unit_ticks(unit: str) -> dict[str, str]:

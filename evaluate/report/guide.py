@@ -22,7 +22,7 @@ GUIDE = {
         "are at 5 %, by a paired test in which signs are flipped at random, Holm-corrected for the number of policies. "
         "“No difference” means that these episodes show none, not that there is none."
     ),
-    "Gap closed": "is how far a policy goes from the reference (0) to an oracle (1), which reads the future.",
+    "Gap closed": "is how far a policy goes from the reference (0 %) to an oracle (100 %), which reads the future.",
     "Decision time": (
         "is what a policy itself takes for a decision, in wall time: the one number that differs between machines."
     ),

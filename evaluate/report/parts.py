@@ -28,7 +28,7 @@ class Cell:
     Attributes:
         text: What is shown.
         key: What rows are sorted by; NaN comes last.
-        interval: What is shown beside it, smaller.
+        interval: What is shown below it, smaller: mostly an interval.
         tone: ``better``, ``worse``, ``same`` or ``reference`` for a verdict, ``best`` for what stands out; else empty.
     """
 

@@ -43,14 +43,13 @@ def glance_table(rows: list[tuple[Played, pd.DataFrame, bool]]) -> Table:
         rows: Each contest with what `compare` said of it, and whether more is better.
     """
     columns = (
-        Column("contest", "What was played.", is_text=True),
-        Column("metric", "What is compared.", is_text=True),
-        Column("episodes", "That every policy played."),
+        Column("contest", "What was played, and what is compared.", is_text=True),
         Column("best policy", "The best mean of those that do not read the future.", is_text=True),
         Column("mean", "Of the best policy."),
         Column("ratio", "Of its mean to the reference's, with a 95 % interval."),
-        Column("reference", "What it is compared with.", is_text=True),
         Column("verdict", "Whether it differs from the reference.", is_text=True),
+        Column("reference", "What it is compared with.", is_text=True),
+        Column("episodes", "That every policy played."),
     )
     return Table("At a glance", columns, tuple(_glance(*row) for row in rows))
 
@@ -59,14 +58,13 @@ def _glance(played: Played, summary: pd.DataFrame, more: bool) -> tuple[Cell, ..
     best, count = best_causal(summary, more), played.table["episode"].nunique()
     mean = quantity(best["mean"], UNITS.get(played.metric, ""))
     return (
-        _words(played.name),
-        _words(f"{played.metric}, {'more' if more else 'less'} is better"),
-        Cell(str(count), count),
+        Cell(played.name, played.name, f"{played.metric}, {'more' if more else 'less'} is better"),
         Cell(best["policy"], best["policy"], tone="best"),
         Cell(mean, best["mean"]),
         Cell(number(best["ratio"]), best["ratio"], interval(best["low"], best["high"])),
-        _words(played.reference),
         _verdict(best["verdict"]),
+        _words(played.reference),
+        Cell(str(count), count),
     )
 
 
@@ -111,9 +109,7 @@ def _policy_row(row: dict[Any, Any], scale: Scale, best: str, has_gap: bool, has
         Cell(number(row["ratio"]), row["ratio"], interval(row["low"], row["high"])),
         Cell(" / ".join(f"{100 * row[name]:.0f}" for name in ("wins", "ties", "losses")), row["wins"]),
         Cell(number(row["iqm"]), row["iqm"], interval(row["iqm_low"], row["iqm_high"])),
-        Cell(
-            percent(row["improvement"]), row["improvement"], _percents(row["improvement_low"], row["improvement_high"])
-        ),
+        _improvement(row),
         Cell(probability(row["p_value"]), row["p_value"]),
         _verdict(row["verdict"]),
     ]
@@ -140,11 +136,7 @@ def scores_table(title: str, summary: pd.DataFrame) -> Table:
         (
             Cell(policy_name(row["policy"], row["clairvoyant"]), row["policy"]),
             Cell(number(row["iqm"]), row["iqm"], interval(row["low"], row["high"])),
-            Cell(
-                percent(row["improvement"]),
-                row["improvement"],
-                _percents(row["improvement_low"], row["improvement_high"]),
-            ),
+            _improvement(row),
         )
         for row in summary.to_dict("records")
     )
@@ -275,6 +267,11 @@ def _times(ratio: float) -> str:
 
 def _verdict(verdict: str) -> Cell:
     return Cell(verdict, verdict, tone="same" if verdict == "no difference" else verdict)
+
+
+def _improvement(row: dict[Any, Any]) -> Cell:
+    share = row["improvement"]
+    return Cell(percent(share), share, _percents(row["improvement_low"], row["improvement_high"]))
 
 
 def _percents(low: float, high: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,8 +17,10 @@ from hetgym.envs import load_scenario
 from hetgym.evaluate import load_suite, run_suite
 from hetgym.evaluate.comparison import Played
 from hetgym.evaluate.evaluation import evaluate, play
+from hetgym.evaluate.multi_objective import front_points
 from hetgym.evaluate.report import About, write_report
-from hetgym.evaluate.report.episodes import MOST_BARS, chosen_policies, cut, episode_chart
+from hetgym.evaluate.report.charts import front_charts, sweep_charts
+from hetgym.evaluate.report.episodes import MOST_BARS, MOST_LANES, chosen_policies, cut, episode_chart, replay, window
 from hetgym.evaluate.report.numbers import Scale, interval, number, quantity
 from hetgym.evaluate.report.write import FAMILIES
 from hetgym.evaluate.suite import Contest, Results, Row, Suite
@@ -100,9 +103,9 @@ def test_all_charts_are_drawn(page: Any) -> None:
             drawn: chart.querySelectorAll(".trace").length}))"""
     )
     titles = [chart["title"] for chart in drawn]
-    # Three contests with scores, profiles, ratios and an episode each; a sweep; the three pairs of three objectives;
-    # published figures.
-    assert len(titles) == 3 * 4 + 1 + 3 + 1
+    # Three contests with scores, profiles, ratios and an episode each; a sweep; delay against energy, as nothing is
+    # missed; published figures.
+    assert len(titles) == 3 * 4 + 1 + 1 + 1
     assert all(chart["figures"] for chart in drawn)
     assert all(chart["traces"] == chart["drawn"] for chart in drawn if "episode" not in chart["title"])
     traces = dict(zip(titles, (chart["traces"] for chart in drawn), strict=True))
@@ -208,6 +211,49 @@ def test_charts_follow_the_theme(page: Any) -> None:
     assert page.complaints == []
 
 
+def test_on_paper_all_is_light_open_and_whole(browser: Any, report: Path) -> None:
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="dark")
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.wait_for_selector("html[data-drawn]", timeout=60_000)
+    before = page.evaluate("[...document.querySelectorAll('.chart')].map(chart => chart._fullLayout.width)")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 703, "height": 1000})  # what margins of 12 mm leave of A4
+    style = "getComputedStyle(document.querySelector({!r})).{}"
+    assert page.evaluate(style.format("body", "backgroundColor")) == "rgb(255, 255, 255)"
+    assert page.evaluate(style.format(".chart .xtick text", "fill")) == page.evaluate(style.format("body", "color"))
+    assert page.evaluate(style.format("body", "color")) == "rgb(27, 32, 39)"
+    assert page.locator("details p").first.is_visible()
+    assert not page.locator("#theme").is_visible()
+    assert not page.locator("nav").is_visible()
+    right = """[...document.querySelectorAll("table, .chart svg.main-svg")]
+        .map(part => part.getBoundingClientRect().right)"""
+    assert max(page.evaluate(right)) <= 703
+    height = "Math.max(...[...document.querySelectorAll('figure')].map(part => part.getBoundingClientRect().height))"
+    assert page.evaluate(height) < 1000
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(style.format("body", "backgroundColor")) == "rgb(15, 18, 23)"
+    assert not page.locator("details p").first.is_visible()
+    after = page.evaluate("[...document.querySelectorAll('.chart')].map(chart => chart._fullLayout.width)")
+    assert after == before
+    assert page.pdf().startswith(b"%PDF")
+    context.close()
+
+
+def test_legends_are_above_the_plot_at_any_width(page: Any) -> None:
+    overlap = """() => [...document.querySelectorAll(".chart .legend")].map(legend => {
+        const plot = legend.closest(".chart").querySelector(".nsewdrag");
+        return legend.getBoundingClientRect().bottom - plot.getBoundingClientRect().top;
+    })"""
+    for width in (1400, 900, 1400):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(700)
+        assert max(page.evaluate(overlap)) < 4, width
+
+
 def test_a_dark_system_gets_a_dark_page(browser: Any, report: Path) -> None:
     context = browser.new_context(color_scheme="dark", java_script_enabled=False)
     page = context.new_page()
@@ -244,14 +290,84 @@ def test_policies_of_ones_own_that_have_no_name_are_left_out(tmp_path: Path) -> 
     assert "mine could not be played again: unknown policy" in page.read_text(encoding="utf-8")
 
 
-def test_long_episodes_are_cut() -> None:
-    lanes = pd.Categorical(["a", "b"] * MOST_BARS, categories=["a", "b", "c"])
-    bars = pd.DataFrame({"lane": lanes, "begin": range(2 * MOST_BARS), "end": 1.0, "label": "", "group": ""})
-    assert cut(bars)["begin"].tolist() == list(range(MOST_BARS))
-    assert cut(bars)["lane"].cat.categories.tolist() == ["a", "b", "c"]
-    names = [f"request {place}" for place in range(MOST_BARS)]
-    many = bars.head(MOST_BARS).assign(lane=pd.Categorical(names, categories=names))
-    assert len(cut(many)) == len(cut(many)["lane"].cat.categories) < MOST_BARS
+def seconds_long(count: int, lanes: list[str], first: int = 0) -> pd.DataFrame:
+    """Returns bars of a second, one after the other, in lanes by turns."""
+    names = [lanes[place % len(lanes)] for place in range(count)]
+    begin = pd.Series(range(first, first + count), dtype=float)
+    lane = pd.Categorical(names, categories=lanes)
+    return pd.DataFrame({"lane": lane, "begin": begin, "end": begin + 1.0, "label": "", "group": ""})
+
+
+def test_episodes_with_few_bars_are_drawn_whole() -> None:
+    assert window([seconds_long(MOST_BARS, ["a", "b"])]) is None
+    assert window([]) is None
+
+
+def test_long_episodes_are_drawn_from_the_middle_of_the_shortest() -> None:
+    lanes = ["a", "b", "c"]
+    short, long = seconds_long(4 * MOST_BARS, lanes, first=100), seconds_long(8 * MOST_BARS, lanes)
+    middle = 100.0 + 2 * MOST_BARS
+    assert window([short, long]) == (middle, middle + MOST_BARS)
+    for bars in (short, long):
+        shown = cut(bars, middle, middle + MOST_BARS)
+        assert shown["begin"].tolist() == [middle + place for place in range(MOST_BARS)]
+        assert shown["lane"].cat.categories.tolist() == lanes
+    running = cut(long, middle + 0.5, middle + 1.5)
+    assert running["begin"].tolist() == [middle, middle + 1]
+
+
+def test_of_many_lanes_those_in_the_window_are_drawn() -> None:
+    requests = [f"request {place}" for place in range(10 * MOST_LANES)]
+    bars = seconds_long(len(requests), requests)
+    stretch = window([bars])
+    assert stretch is not None
+    shown = cut(bars, *stretch)
+    first = 5 * MOST_LANES
+    assert shown["lane"].cat.categories.tolist() == shown["lane"].tolist() == requests[first : first + MOST_LANES]
+
+
+def test_the_timeline_of_a_cache_is_past_the_prefill() -> None:
+    scenario = load_scenario("v2-lite", prompt_tokens=16, output_tokens=60)
+    bars = replay(scenario, "lru", 0)
+    simulator = scenario.for_single_episodes().simulator(1)
+    play(simulator, make_policy("lru"), [0])
+    timeline = simulator.episode(0)
+    prefilled = timeline.loc[timeline["what"] == "prefill", "end"].max()
+    assert bars["begin"].iloc[MOST_BARS] < prefilled
+    table = evaluate(scenario, "lru,lfu", 1)
+    played = Played("v2-lite", scenario, table, "hit_rate", "lru")
+    chart = episode_chart(played, played.comparison, True)
+    assert "The middle of a long episode: from " in chart.note
+    assert min(chart.layout["xaxis"]["range"]) > prefilled
+    assert (
+        min(begin + length for trace in chart.data for begin, length in zip(trace["base"], trace["x"], strict=True))
+        > prefilled
+    )
+
+
+def test_panels_of_a_sweep_have_the_same_axes(results: Results) -> None:
+    played = results.sweeps[0]
+    table = pd.concat([played.table.assign(ccr=ccr, makespan=played.table["makespan"] * ccr) for ccr in (1, 3)])
+    order = ["num_tasks", "ccr", *played.table.columns.drop("num_tasks")]
+    two = Played("two", played.scenario, table[order], "makespan", "heft")
+    summary = two.sweep_summary
+    first, second = sweep_charts(two, summary, more=False)
+    assert first.layout["yaxis"] == second.layout["yaxis"]
+    assert first.layout["xaxis"] == second.layout["xaxis"]
+    low, high = (10**end for end in first.layout["yaxis"]["range"])
+    assert low < summary["mean_low"].min() < summary["mean_high"].max() < high
+    assert "All panels have the same axes." in first.note
+
+
+def test_objectives_in_which_nobody_differs_are_not_drawn(results: Results) -> None:
+    played = results.fronts[0]
+    points = front_points(played.table)
+    points["return_misses"] = -np.arange(len(points), dtype=float)
+    assert len(front_charts(played, points)) == 3
+    points["return_misses"] = -1.0
+    (chart,) = front_charts(played, points)
+    assert chart.title == "fronts: delay against energy"
+    assert "All points have the same misses." in chart.note
 
 
 @pytest.mark.parametrize(

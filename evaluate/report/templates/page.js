@@ -5,6 +5,10 @@ const charts = [...document.querySelectorAll(".chart")];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const themeButton = document.getElementById("theme");
 
+// Pixels of a page of A4 or US letter, without margins and captions.
+const paperWidth = 680;
+const paperHeight = 900;
+
 function colour(name) {
   const probe = document.body.appendChild(document.createElement("span"));
   probe.style.color = `var(--${name})`;
@@ -35,10 +39,22 @@ function template() {
 
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
 
-async function setTheme(theme) {
+function redraw(onPaper = false) {
+  const colours = { template: template() };
+  for (const chart of charts) {
+    if (!chart.data) continue;
+    const scale = onPaper ? Math.min(1, paperHeight / chart.layout.height) : 1;
+    chart.style.zoom = scale;
+    Plotly.relayout(chart, { ...colours, width: onPaper ? paperWidth / scale : null, autosize: !onPaper });
+    // plotly.js sees only now where a legend belongs whose number of lines has changed.
+    if (chart.layout.legend) Plotly.relayout(chart, colours);
+  }
+}
+
+function setTheme(theme) {
   if (theme) root.dataset.theme = theme;
   themeButton.textContent = isDark() ? "Light" : "Dark";
-  for (const chart of charts) if (chart.data) await Plotly.relayout(chart, { template: template() });
+  redraw();
 }
 
 async function unpack(base64) {
@@ -53,7 +69,7 @@ async function draw() {
   const script = document.createElement("script");
   script.textContent = await unpack(document.getElementById("plotly").textContent);
   document.head.append(script);
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const config = { displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   for (const chart of charts) {
     const { data, layout } = JSON.parse(chart.firstElementChild.textContent);
     chart.replaceChildren();
@@ -89,8 +105,30 @@ function sortBy(header) {
 for (const header of document.querySelectorAll("thead th")) header.firstElementChild.onclick = () => sortBy(header);
 themeButton.onclick = () => setTheme(isDark() ? "light" : "dark");
 dark.onchange = () => setTheme();
-let theme;
-addEventListener("beforeprint", () => ((theme = root.dataset.theme ?? ""), setTheme("light")));
-addEventListener("afterprint", () => ((root.dataset.theme = theme), setTheme()));
+
+let lastWidth = innerWidth;
+let resized;
+addEventListener("resize", () => {
+  if (innerWidth === lastWidth) return;
+  lastWidth = innerWidth;
+  clearTimeout(resized);
+  resized = setTimeout(() => redraw(), 100);
+});
+
+// On paper all is light and open, and charts fit a page; they have to know before the browser lays it out.
+let onScreen;
+addEventListener("beforeprint", () => {
+  const folds = [...document.querySelectorAll("details:not([open])")];
+  onScreen = { theme: root.dataset.theme, folds };
+  for (const fold of folds) fold.open = true;
+  root.dataset.theme = "light";
+  redraw(true);
+});
+addEventListener("afterprint", () => {
+  for (const fold of onScreen.folds) fold.open = false;
+  if (onScreen.theme) root.dataset.theme = onScreen.theme;
+  else delete root.dataset.theme;
+  redraw();
+});
 setTheme();
 draw();

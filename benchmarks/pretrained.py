@@ -75,7 +75,7 @@ HEADLINES: dict[str, Headline] = {
         settings=(("noise_sigma", 0.5),),
     ),
     "soc-stream-high": Headline(
-        "train-rule --scenario soc-stream-high --generations 30 --episodes 8",
+        "train-rule --scenario soc-stream-high --population 24 --generations 30 --episodes 8",
         "soc-stream-high",
         "job_latency_mean",
         "lwkr",

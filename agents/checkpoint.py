@@ -26,7 +26,7 @@ from .networks import CandidateScorer
 
 def package_versions() -> dict[str, str]:
     """Returns the versions that a result depends on."""
-    packages = ("hetgym", "torch", "stable-baselines3", "sb3-contrib", "torch-geometric", "numpy", "numba")
+    packages = "hetgym", "torch", "stable-baselines3", "sb3-contrib", "torch-geometric", "cmaes", "numpy", "numba"
     return {"python": sys.version.split()[0], **{package: version(package) for package in packages}}
 
 

@@ -78,11 +78,11 @@ HEADLINES: dict[str, Headline] = {
         settings=(("noise_sigma", 0.5),),
     ),
     "soc-stream-high": Headline(
-        "train-rule --scenario soc-stream-high --generations 30 --episodes 8",
+        "train-rule --scenario soc-stream-high --population 24 --generations 30 --episodes 8",
         "soc-stream-high",
         "job_latency_mean",
         "lwkr",
-        "Six kinds of job on one SoC. With lines on devices it gains little (queue_limit 1) or nothing (4 and more).",
+        "Six kinds of job on one SoC. With lines on devices it gains little (queue_limit 1), nothing (4), or loses (16).",
         episodes=400,
     ),
     "v2-lite": Headline(

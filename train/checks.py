@@ -30,6 +30,21 @@ def check_least(settings: Any, **least: float) -> None:
             raise HetgymError(f"{name}: must be at least {bound} (given: {getattr(settings, name)})")
 
 
+def check_most(settings: Any, **most: float) -> None:
+    """Checks that numbers are not too large.
+
+    Args:
+        settings: Whose.
+        most: The most that each may be, by name.
+
+    Raises:
+        HetgymError: If one is more.
+    """
+    for name, bound in most.items():
+        if not getattr(settings, name) <= bound:
+            raise HetgymError(f"{name}: must be at most {bound} (given: {getattr(settings, name)})")
+
+
 def check_shares(settings: Any, *names: str) -> None:
     """Checks that numbers are above 0 and at most 1.
 

@@ -6,21 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+from cmaes import SepCMA
 
 from ..agents import Policy, make_policy
-from ..agents.card import Card
-from ..agents.checkpoint import save_checkpoint
-from ..agents.evolution import Floats, SeparableCMA
+from ..agents.card import POLICY, TRAINING, Card, find_last, load_card
+from ..agents.checkpoint import load_tensors, save_checkpoint
 from ..agents.heuristics.online import dispatching
 from ..agents.heuristics.weighted_rule import RuleWeights, WeightedRule
 from ..agents.network_settings import NetworkSettings
 from ..agents.weighted_rule import ALGORITHM, rule_features, rule_tensors
 from ..envs import Scenario, Simulator, load_scenario
 from ..envs.core.changes import parse_changes
+from ..errors import HetgymError
 from ..evaluate.evaluation import play
+from ..workloads.task_graph import FloatArray
+from .checks import check_unchanged
 from .environments import TRAINING_SEED
-from .recorder import HELD_OUT_SEED, make_card, write_curve
+from .recorder import HELD_OUT_SEED, make_card, read_curve, write_curve
 from .settings import EvolutionSettings
+
+ELSEWHERE = ("output", "resume", "generations")
+"""Settings that a resumed run may change."""
 
 TAIL = "job_latency_p99"
 """What must not get worse than the reference's, in streams."""
@@ -43,7 +50,7 @@ class _Course:
         self._seeds = range(seed, seed + self._simulator.num_envs)
         self._usual = self._played(self._reference)
 
-    def ratios(self, vector: Floats) -> dict[str, float]:
+    def ratios(self, vector: FloatArray) -> dict[str, float]:
         """Returns what a rule has of the reference's mean, and in streams of its tail."""
         played = self._played(WeightedRule(ALGORITHM, _weights(vector)))
         return {name: value / self._usual[name] for name, value in played.items()}
@@ -60,6 +67,7 @@ class _Course:
 def train_rule(settings: EvolutionSettings, progress: Callable[[int, dict[str, float]], None] | None = None) -> Path:
     """Trains a dispatching rule: evolution of its weights from those of ``lwkr``.
 
+    The optimiser is CMA-ES with a diagonal covariance (Ros and Hansen 2008, doi:10.1007/978-3-540-87700-4_30).
     A decision's effect on the latency of jobs drowns in what arrives and how long it takes; all rules of a generation
     play the same episodes, so what is left between them is the rules.
 
@@ -71,7 +79,7 @@ def train_rule(settings: EvolutionSettings, progress: Callable[[int, dict[str, f
         The run's folder: ``best`` and ``last`` are checkpoints, ``curve.csv`` the results on held-out episodes.
 
     Raises:
-        HetgymError: If a setting is not right.
+        HetgymError: If a setting is not right, or there is nothing to resume.
     """
     settings.check()
     scenario = load_scenario(settings.scenario, **parse_changes(settings.set))
@@ -79,16 +87,20 @@ def train_rule(settings: EvolutionSettings, progress: Callable[[int, dict[str, f
     reference = make_policy(settings.reference, scenario.family)
     course = _Course(scenario, settings.episodes, reference, settings.tail)
     recorder = _Recorder(settings, scenario, _Course(scenario, settings.held_out, reference, settings.tail))
-    optimiser = SeparableCMA(_vector(RuleWeights.least_work()), STEP, settings.population, settings.seed)
-    recorder.record(0, optimiser.mean)
-    for generation in range(settings.generations):
+    start = np.concatenate(RuleWeights.least_work())
+    optimiser = SepCMA(start, STEP, seed=settings.seed, population_size=settings.population)
+    if settings.resume:
+        recorder.resume(optimiser)
+    else:
+        recorder.record(optimiser)
+    for generation in range(optimiser.generation, settings.generations):
         course.prepare(TRAINING_SEED + settings.seed * 2**16 + generation * settings.episodes)
-        optimiser.tell(np.array([course.cost(course.ratios(trial)) for trial in optimiser.ask()]))
-        done = generation + 1
-        if done % settings.evaluate_every == 0 or done == settings.generations:
-            recorder.record(done, optimiser.mean)
+        trials = _ask(optimiser)
+        costs = [course.cost(course.ratios(trial)) for trial in trials]
+        optimiser.tell(list(zip(trials, costs, strict=True)))
+        recorder.note(optimiser, costs)
         if progress:
-            progress(done, recorder.latest)
+            progress(optimiser.generation, recorder.latest)
     return settings.output
 
 
@@ -99,17 +111,50 @@ class _Recorder:
         self.latest: dict[str, float] = {}
         self._settings, self._scenario, self._course = settings, scenario, course
         self._curve: list[dict[str, float]] = []
+        self._costs: list[list[float]] = []
         course.prepare(HELD_OUT_SEED)
 
-    def record(self, generation: int, vector: Floats) -> None:
+    def resume(self, optimiser: SepCMA) -> None:
+        """Brings a fresh optimiser to where the last checkpoint was written, by what its trials cost until then.
+
+        Raises:
+            HetgymError: If the run was started with other settings, or another version of the optimiser.
+        """
+        last = find_last(self._settings.output)
+        card = load_card(last)
+        check_unchanged(last, card, self._settings, ELSEWHERE)
+        self._costs = load_tensors(last / TRAINING)["costs"].tolist()
+        for costs in self._costs:
+            optimiser.tell(list(zip(_ask(optimiser), costs, strict=True)))
+        saved, reached = load_tensors(last / POLICY), rule_tensors(_weights(optimiser.mean))
+        if not all(torch.allclose(saved[name], tensor) for name, tensor in reached.items()):
+            raise HetgymError(
+                f"{last}: cannot resume: what its trials cost does not lead to its weights; use the version of cmaes "
+                f"that began it ({card.versions.get('cmaes')})"
+            )
+        self._curve, self.latest = read_curve(self._settings.output, card.steps), card.results
+
+    def note(self, optimiser: SepCMA, costs: list[float]) -> None:
+        """Notes what the trials of a generation cost; from time to time it is an evaluation's turn."""
+        self._costs.append(costs)
+        done = optimiser.generation
+        if done % self._settings.evaluate_every == 0 or done == self._settings.generations:
+            self.record(optimiser)
+
+    def record(self, optimiser: SepCMA) -> None:
+        """Evaluates the mean of the trials, and writes checkpoints."""
+        generation, vector = optimiser.generation, optimiser.mean
         ratios = self._course.ratios(vector)
         self.latest = {"cost": self._course.cost(ratios), **{f"{name}_ratio": ratio for name, ratio in ratios.items()}}
         best = min((point["cost"] for point in self._curve), default=np.inf)
         self._curve.append({"steps": generation, **self.latest})
         output = self._settings.output
-        for name in ["best", "last"] if self.latest["cost"] < best else ["last"]:
-            save_checkpoint(output / name, self._card(generation), rule_tensors(_weights(vector)))
+        card, rule = self._card(generation), rule_tensors(_weights(vector))
+        if self.latest["cost"] < best:
+            save_checkpoint(output / "best", card, rule)
         write_curve(self._curve, output)
+        training = {"costs": torch.tensor(self._costs, dtype=torch.float64)}
+        save_checkpoint(output / "last", card, rule, training)
 
     def _card(self, generation: int) -> Card:
         return make_card(
@@ -123,11 +168,12 @@ class _Recorder:
         )
 
 
-def _vector(weights: RuleWeights) -> Floats:
-    return np.concatenate(weights)
+def _ask(optimiser: SepCMA) -> list[FloatArray]:
+    """Returns the trials of a generation."""
+    return [optimiser.ask() for _ in range(optimiser.population_size)]
 
 
-def _weights(vector: Floats) -> RuleWeights:
+def _weights(vector: FloatArray) -> RuleWeights:
     parts = RuleWeights.least_work()
     ends = np.cumsum([part.size for part in parts])[:-1]
     return RuleWeights(*np.split(vector, ends))

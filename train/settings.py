@@ -13,7 +13,7 @@ from ..envs.core.changes import parse_changes
 from ..errors import HetgymError, unknown_name
 from ..evaluate.sweep import parse_sweep
 from ..workloads.routing.sources import GeneratedRouting, RecordedRouting
-from .checks import check_least, check_parts, check_shares
+from .checks import check_least, check_most, check_parts, check_shares
 
 Loss = Literal["cross-entropy", "ranking"]
 """Of imitation: a key of `hetgym.agents.imitation.LOSSES`."""
@@ -323,6 +323,10 @@ class UsePredictionSettings:
         return scenario
 
 
+LARGEST_POPULATION = 128
+"""A larger one has the optimiser learn variances at a rate above 1."""
+
+
 @dataclass(frozen=True)
 class EvolutionSettings:
     """Trains a dispatching rule of weighted features by evolution."""
@@ -333,12 +337,14 @@ class EvolutionSettings:
     """Settings of the scenario to change, as NAME=VALUE."""
     output: Path = Path("runs/latest")
     """Folder of the run: checkpoints, the training curve."""
+    resume: bool = False
+    """Go on from the last checkpoint in the output folder, until `generations` in all."""
     seed: int = 0
     """Of the instances and the trials."""
     generations: int = 60
     """Each tries a population of rules on the same new episodes."""
-    population: int = 16
-    """Rules in a generation, an even number."""
+    population: int = 24
+    """Rules in a generation, 4 to 128."""
     episodes: int = 16
     """That each rule plays in a generation."""
     reference: str = "mct-online"
@@ -357,5 +363,4 @@ class EvolutionSettings:
             HetgymError: If one is out of range.
         """
         check_least(self, seed=0, generations=1, population=4, episodes=1, tail=0, evaluate_every=1, held_out=1)
-        if self.population % 2:
-            raise HetgymError(f"population: must be even: trials come in pairs (given: {self.population})")
+        check_most(self, seed=2**32 - 1, population=LARGEST_POPULATION)

@@ -10,7 +10,7 @@ import torch
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
-from hetgym.agents.card import POLICY, load_card
+from hetgym.agents.card import POLICY, TRAINING, load_card
 from hetgym.agents.checkpoint import load_tensors, save_checkpoint
 from hetgym.cli import main
 from hetgym.evaluate import evaluate, summarise
@@ -60,6 +60,40 @@ def test_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
     assert not torch.equal(one["task"], other["task"])
 
 
+@pytest.mark.parametrize(("killed_in", "kept"), [(2, 0), (7, 6)])
+def test_resumed_run_equals_an_uninterrupted_one(killed_in: int, kept: int, tmp_path: Path) -> None:
+    def interrupt(generation: int, _: dict[str, float]) -> None:
+        if generation == killed_in:
+            raise KeyboardInterrupt
+
+    settings = replace(SMALL, episodes=2, held_out=2, evaluate_every=3)
+    whole = train_rule(replace(settings, output=tmp_path / "whole"))
+    begun = replace(settings, output=tmp_path / "parts")
+    with pytest.raises(KeyboardInterrupt):
+        train_rule(begun, interrupt)
+    assert load_card(begun.output / "last").steps == kept
+    said: list[int] = []
+    resumed = train_rule(replace(begun, resume=True), lambda done, _: said.append(done))
+    assert said == list(range(kept + 1, settings.generations + 1))
+    for name in (POLICY, TRAINING):
+        one, two = (load_tensors(run / "last" / name) for run in (whole, resumed))
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    assert (whole / "curve.csv").read_text() == (resumed / "curve.csv").read_text()
+    train_rule(replace(begun, resume=True), lambda *_: pytest.fail("all was done already"))
+
+
+def test_runs_that_cannot_go_on_are_refused(run: Path, tmp_path: Path) -> None:
+    settings = replace(SMALL, output=run, resume=True)
+    with pytest.raises(HetgymError, match="cannot resume with population = 6: the run was started with 8"):
+        train_rule(replace(settings, population=6))
+    last = run / "last"
+    costs = load_tensors(last / TRAINING)["costs"]
+    assert costs.shape == (8, 8)
+    save_checkpoint(tmp_path / "last", load_card(last), load_tensors(last / POLICY), {"costs": costs.flip(1)})
+    with pytest.raises(HetgymError, match="does not lead to its weights; use the version of cmaes"):
+        train_rule(replace(settings, output=tmp_path))
+
+
 def test_graphs_that_do_not_stream_have_no_tail(tmp_path: Path) -> None:
     brief = replace(SMALL, scenario="random-noisy", set=(), generations=1, episodes=2, held_out=2, output=tmp_path)
     assert np.isfinite(pd.read_csv(train_rule(brief) / "curve.csv")["makespan_ratio"]).all()
@@ -84,7 +118,9 @@ def test_damaged_checkpoints_are_refused(run: Path, tmp_path: Path) -> None:
     [
         ({"generations": 0}, "generations: must be at least 1"),
         ({"population": 2}, "population: must be at least 4"),
-        ({"population": 7}, "population: must be even"),
+        ({"population": 129}, "population: must be at most 128"),
+        ({"seed": 2**32}, "seed: must be at most 4294967295"),
+        ({"resume": True}, "no checkpoint here"),
         ({"tail": -1.0}, "tail: must be at least 0"),
         ({"scenario": "random", "set": ()}, "mode 'dispatch'"),
         ({"scenario": "v2-lite", "set": ()}, "needs task graphs"),

@@ -82,7 +82,8 @@ HEADLINES: dict[str, Headline] = {
         "soc-stream-high",
         "job_latency_mean",
         "lwkr",
-        "Six kinds of job on one SoC. With lines on devices it gains little (queue_limit 1), nothing (4), or loses (16).",
+        "Six kinds of job on one SoC. With lines on devices it gains little (queue_limit 1), nothing (4), or loses "
+        "(16).",
         episodes=400,
     ),
     "v2-lite": Headline(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,6 +67,27 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise HetgymError(f"{path}: cannot read these tensors: {error}") from error
+
+
+@contextmanager
+def saved_training(folder: Path) -> Iterator[dict[str, Tensor]]:
+    """Gives what training needs to go on; where that cannot be taken over, the file is to blame.
+
+    Args:
+        folder: The checkpoint.
+
+    Raises:
+        HetgymError: If it cannot be read, or is not of such a run.
+    """
+    state = load_tensors(folder / TRAINING)
+    try:
+        yield state
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, HetgymError):
+            raise
+        raise HetgymError(
+            f"{folder / TRAINING}: not of a run with these settings ({' '.join(str(error).split())}); begin anew"
+        ) from error
 
 
 def load_network(folder: Path, schema: ObservationSchema) -> CandidateScorer:

@@ -10,8 +10,8 @@ import torch
 from cmaes import SepCMA
 
 from ..agents import Policy, make_policy
-from ..agents.card import POLICY, TRAINING, Card, find_last, load_card
-from ..agents.checkpoint import load_tensors, save_checkpoint
+from ..agents.card import POLICY, Card, find_last, load_card
+from ..agents.checkpoint import load_tensors, save_checkpoint, saved_training
 from ..agents.heuristics.online import dispatching
 from ..agents.heuristics.weighted_rule import RuleWeights, WeightedRule
 from ..agents.network_settings import NetworkSettings
@@ -123,9 +123,10 @@ class _Recorder:
         last = find_last(self._settings.output)
         card = load_card(last)
         check_unchanged(last, card, self._settings, ELSEWHERE)
-        self._costs = load_tensors(last / TRAINING)["costs"].tolist()
-        for costs in self._costs:
-            optimiser.tell(list(zip(_ask(optimiser), costs, strict=True)))
+        with saved_training(last) as state:
+            self._costs = state["costs"].tolist()
+            for costs in self._costs:
+                optimiser.tell(list(zip(_ask(optimiser), costs, strict=True)))
         saved, reached = load_tensors(last / POLICY), rule_tensors(_weights(optimiser.mean))
         if not all(torch.allclose(saved[name], tensor) for name, tensor in reached.items()):
             raise HetgymError(

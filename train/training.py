@@ -11,8 +11,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..agents import make_policy
-from ..agents.card import TRAINING, find_checkpoint, find_last, load_card
-from ..agents.checkpoint import check_features, load_tensors, load_weights
+from ..agents.card import find_checkpoint, find_last, load_card
+from ..agents.checkpoint import check_features, load_weights, saved_training
 from ..agents.learner import Learner
 from ..agents.networks import CandidateScorer, NetworkSettings
 from ..agents.sac_continuous import ContinuousSAC
@@ -132,9 +132,10 @@ def _resume(learner: Learner, last: Path, settings: TrainSettings) -> None:
     """Brings a fresh learner to where the last checkpoint was written.
 
     Raises:
-        HetgymError: If the run was started with other settings.
+        HetgymError: If the run was started with other settings, or a file is broken.
     """
     card = load_card(last)
     check_unchanged(last, card, settings, ELSEWHERE)
     load_weights(learner.network, last)
-    restore(learner, load_tensors(last / TRAINING), card.steps)
+    with saved_training(last) as state:
+        restore(learner, state, card.steps)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..agents.card import TRAINING, find_last, load_card
-from ..agents.checkpoint import load_tensors, load_weights, save_checkpoint
+from ..agents.card import find_last, load_card
+from ..agents.checkpoint import load_weights, save_checkpoint, saved_training
 from ..agents.heuristics.caching.use_filter import OBSERVED, observations
 from ..agents.learner import load_optimizer_state, optimizer_state, part
 from ..agents.network_settings import NetworkSettings
@@ -151,14 +151,14 @@ class _Recorder:
         """Brings what has just been made to where a checkpoint was written, and returns the updates until then.
 
         Raises:
-            HetgymError: If the run was started with other settings.
+            HetgymError: If the run was started with other settings, or a file is broken.
         """
         card = load_card(last)
         check_unchanged(last, card, self._settings, ELSEWHERE)
         load_weights(self._network, last)
-        state = load_tensors(last / TRAINING)
-        load_optimizer_state(self._optimizer, part(state, "optimizer"))
-        torch.set_rng_state(state["torch_random"])
+        with saved_training(last) as state:
+            load_optimizer_state(self._optimizer, part(state, "optimizer"))
+            torch.set_rng_state(state["torch_random"])
         self._curve = read_curve(self._settings.output, card.steps)
         return card.steps
 

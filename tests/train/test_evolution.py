@@ -92,6 +92,9 @@ def test_runs_that_cannot_go_on_are_refused(run: Path, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last", load_card(last), load_tensors(last / POLICY), {"costs": costs.flip(1)})
     with pytest.raises(HetgymError, match="does not lead to its weights; use the version of cmaes"):
         train_rule(replace(settings, output=tmp_path))
+    save_checkpoint(tmp_path / "last", load_card(last), load_tensors(last / POLICY), {"others": costs})
+    with pytest.raises(HetgymError, match=r"training.safetensors: not of a run with these settings \('costs'\)"):
+        train_rule(replace(settings, output=tmp_path))
 
 
 def test_graphs_that_do_not_stream_have_no_tail(tmp_path: Path) -> None:

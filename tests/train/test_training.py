@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from hetgym import HetgymError
 from hetgym.agents import make_policy
-from hetgym.agents.card import load_card
+from hetgym.agents.card import POLICY, load_card
+from hetgym.agents.checkpoint import load_tensors, save_checkpoint
 from hetgym.envs import load_scenario
 from hetgym.evaluate import evaluate, find_worst_case
 from hetgym.evaluate.figures import training_curve
@@ -174,6 +176,13 @@ def test_bad_settings_of_off_policy_algorithms_are_refused(
 def test_resume_with_other_settings_is_refused(whole: Path) -> None:
     with pytest.raises(HetgymError, match="cannot resume with hidden = 8: the run was started with 16"):
         train(replace(SMALL, output=whole, steps=5_000, resume=True, hidden=8))
+
+
+def test_what_training_needs_to_go_on_must_be_of_the_run(whole: Path, tmp_path: Path) -> None:
+    last = whole / "last"
+    save_checkpoint(tmp_path / "last", load_card(last), load_tensors(last / POLICY), {"others": torch.zeros(1)})
+    with pytest.raises(HetgymError, match=r"training\.safetensors: not of a run with these settings"):
+        train(replace(SMALL, output=tmp_path, steps=5_000, resume=True))
 
 
 OTHERS = [

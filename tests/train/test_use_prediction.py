@@ -107,6 +107,9 @@ def test_resumed_run_equals_an_uninterrupted_one(run: Path, tmp_path: Path) -> N
     said: list[int] = []
     train_use_predictor(replace(settings, resume=True), lambda update, _: said.append(update))
     assert said == []  # all done already
+    save_checkpoint(resumed / "last", load_card(run / "last"), load_tensors(run / "last" / POLICY), {})
+    with pytest.raises(HetgymError, match=r"training\.safetensors: not of a run with these settings"):
+        train_use_predictor(replace(settings, resume=True))
     with pytest.raises(HetgymError, match="cannot resume with width = 5: the run was started with 4"):
         train_use_predictor(replace(settings, resume=True, width=5))
 

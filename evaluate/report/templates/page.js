@@ -71,7 +71,7 @@ async function draw() {
   document.head.append(script);
   const config = { displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   for (const chart of charts) {
-    const { data, layout } = JSON.parse(chart.firstElementChild.textContent);
+    const { data, layout } = JSON.parse(await unpack(chart.firstElementChild.textContent));
     chart.replaceChildren();
     // On a phone a legend has one name a line.
     if (chart.clientWidth < 500 && layout.legend) layout.height += 18 * data.filter(isNamed).length;

@@ -13,7 +13,7 @@ from hetgym import HetgymError
 from hetgym.agents import Policy, make_policy
 from hetgym.agents.card import CARD, POLICY, Card
 from hetgym.agents.checkpoint import load_network, package_versions, save_checkpoint
-from hetgym.agents.learned import LearnedPolicy, greedy
+from hetgym.agents.learned import TEMPERATURE, LearnedPolicy, greedy
 from hetgym.agents.networks import CandidateBatch, CandidateCategorical, CandidateScorer, NetworkSettings
 from hetgym.agents.networks.batch import ABSENT
 from hetgym.agents.ppo import CandidatePolicy
@@ -467,7 +467,7 @@ def test_sampling_policy_draws_from_the_distribution(checkpoint: Path) -> None:
     simulator.reset(range(4000), [GRAPHS[0]] * 4000)
     policy = LearnedPolicy("learned", checkpoint, sample=True)
     policy.reset(simulator)
-    probability = run(scorer(), simulator.observation)[0][0].softmax(dim=0)
+    probability = (run(scorer(), simulator.observation)[0][0] / TEMPERATURE).softmax(dim=0)
     assert 0.1 < probability.max() < 0.9
     drawn = torch.from_numpy(policy.act(simulator.observation, simulator))
     frequency = torch.bincount(drawn, minlength=len(probability)) / 4000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 import re
 import shlex
 import sys
@@ -25,7 +26,11 @@ from hetgym.hardware_models import load_platform
 from hetgym.workloads import random_task_graph, write_wfformat
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
+RESULTS = "docs/results/report.md"
+PAGES = (
+    "README.md",
+    *sorted({str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")} - {RESULTS}),
+)
 
 SHORTER = (
     (r"hetgym train (?!.*--steps)", "hetgym train --steps 1 "),
@@ -195,6 +200,21 @@ def test_nothing_is_made_short_in_vain() -> None:
     ]
     for pattern, _ in SHORTER:
         assert any(re.search(pattern, text) for text in code), pattern
+
+
+def glance(page: str) -> list[str]:
+    """Returns the lines of a page's table of contests."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("| contest |"))
+    return list(itertools.takewhile(lambda line: line.startswith("|"), lines[begin:]))
+
+
+def test_leaderboard_is_what_its_report_says() -> None:
+    report = glance(RESULTS)
+    assert glance("docs/leaderboard.md") == report
+    head = glance("README.md")
+    assert len(head) > 2
+    assert head == [line for line in report if line in head]
 
 
 @pytest.fixture(scope="module")

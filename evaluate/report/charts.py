@@ -6,6 +6,7 @@ on both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -37,6 +38,9 @@ TONES = {
 
 ROW_HEIGHT, PANEL_HEIGHT = 26, 340
 """Pixels: of a policy, and of a chart without rows."""
+
+LEGEND_WIDTH, LEGEND_ROW, LEGEND_LINE, LETTER_WIDTH = 570, 19, 45, 6
+"""Pixels of a legend: of a chart's width, a row, the line before a name, and a letter of it."""
 
 LOGARITHMIC_FROM = 4.0
 """Values that spread by this factor are drawn on a logarithmic axis."""
@@ -215,7 +219,7 @@ def sweep_charts(played: Played, summary: pd.DataFrame, more: bool) -> list[Char
         setting = ", ".join(f"{name} = {shown(value)}" for name, value in zip(others, cell, strict=True))
         data = [trace for place, own in enumerate(_by_policy(rows)) for trace in _curve(own, x, place)]
         layout: Layout = {
-            "height": PANEL_HEIGHT + _legend_height(rows["policy"].nunique()),
+            "height": PANEL_HEIGHT + _legend_height(rows["policy"].unique().tolist()),
             **axes,
             "legend": legend(),
         }
@@ -276,7 +280,7 @@ def front_charts(played: Played, points: pd.DataFrame) -> list[Chart]:
     for pair in pairs:
         data = [trace for place, own in enumerate(_by_policy(points)) for trace in _front(own, pair, place)]
         layout: Layout = {
-            "height": PANEL_HEIGHT + 80 + _legend_height(points["policy"].nunique()),
+            "height": PANEL_HEIGHT + 80 + _legend_height(points["policy"].unique().tolist()),
             **{
                 axis: {"title": {"text": f"{name} cost (less is better)"}, **_axis(-points[RETURN + name])}
                 for axis, name in zip(("xaxis", "yaxis"), pair, strict=True)
@@ -478,15 +482,17 @@ def _height(names: Sequence[str]) -> int:
 
 def legend() -> dict[str, Any]:
     """Returns a legend above the chart, where it takes no width."""
-    return {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    return {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "maxheight": 0.8}
 
 
-def _legend_height(entries: int) -> int:
-    return 20 * (1 + entries // 5)
+def _legend_height(names: Sequence[str]) -> int:
+    """Returns the pixels of a legend of so many names, in columns as wide as the longest of them."""
+    columns = max(LEGEND_WIDTH // (LEGEND_LINE + LETTER_WIDTH * max(map(len, names), default=0)), 1)
+    return LEGEND_ROW * math.ceil(len(names) / columns)
 
 
 def _profile_height(names: Sequence[str]) -> int:
-    return PANEL_HEIGHT + _legend_height(len(names))
+    return PANEL_HEIGHT + _legend_height(names)
 
 
 def _line(place: float, axis: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def main() -> None:
         table.add_row("whole", f"{cpu:.1f}", f"{clock:.1f}", str(cells))
         finished = 0
         for kill in range(KILLS):
-            moment = clock * rng.uniform(0.1, 0.45)  # runs go on, so each has less to do than the one before
+            moment = clock * rng.uniform(0.1, 0.35)  # runs go on, so each has less to do than the one before
             now = killed_after(suite, killed, moment)
             assert now >= finished, f"{finished - now} finished cells are lost"
             finished = now

@@ -39,7 +39,7 @@ TONES = {
 ROW_HEIGHT, PANEL_HEIGHT = 26, 340
 """Pixels: of a policy, and of a chart without rows."""
 
-LEGEND_WIDTH, LEGEND_ROW, LEGEND_LINE, LETTER_WIDTH = 570, 19, 45, 6
+LEGEND_WIDTH, LEGEND_ROW, LEGEND_LINE, LETTER_WIDTH = 500, 19, 45, 6.5
 """Pixels of a legend: of a chart's width, a row, the line before a name, and a letter of it."""
 
 LOGARITHMIC_FROM = 4.0
@@ -487,7 +487,7 @@ def legend() -> dict[str, Any]:
 
 def _legend_height(names: Sequence[str]) -> int:
     """Returns the pixels of a legend of so many names, in columns as wide as the longest of them."""
-    columns = max(LEGEND_WIDTH // (LEGEND_LINE + LETTER_WIDTH * max(map(len, names), default=0)), 1)
+    columns = max(int(LEGEND_WIDTH / (LEGEND_LINE + LETTER_WIDTH * max(map(len, names), default=0))), 1)
     return LEGEND_ROW * math.ceil(len(names) / columns)
 
 

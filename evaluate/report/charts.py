@@ -25,7 +25,7 @@ from .tables import policy_name
 
 COLOURS = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8f98"
 """Okabe's and Ito's, which colour-blind people can tell apart (Wong 2011, doi:10.1038/nmeth.1618), and a grey."""
-DASHES = "solid", "dash", "dot"
+DASHES = "solid", "dash", "dot", "dashdot"
 SYMBOLS = "circle", "square", "diamond", "triangle-up", "x", "star", "triangle-down", "pentagon"
 
 TONES = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hetgym.agents import list_policies, make_policy
 from hetgym.agents.heuristics.list_schedulers import StaticScheduler, heft
 from hetgym.agents.heuristics.replay import Planner
-from hetgym.envs import TaskGraphScenario
+from hetgym.envs import TaskGraphScenario, load_scenario
 from hetgym.envs.task_graph.bounds import fractional_lower_bound, lower_bound
 from hetgym.envs.task_graph.checker import violations
 from hetgym.envs.task_graph.instance import Instance
@@ -318,3 +318,28 @@ def test_policies_meet_the_same_graphs() -> None:
     for table in tables[1:]:
         for column in ("seed", "heft_makespan", "lower_bound"):
             assert table[column].tolist() == tables[0][column].tolist()
+
+
+def test_copied_rows_go_on_as_their_sources_would() -> None:
+    """Four random beginnings of one instance; after the copies all go on with the same rule."""
+
+    def played(sources: list[int]) -> list[str]:
+        simulator = load_scenario("random", num_tasks=10).simulator(4)
+        simulator.reset(range(4), [simulator.instance(0)] * 4)
+        chance = np.random.default_rng(0)
+        for step in range(10):
+            allowed = simulator.observation["action_mask"]
+            actions = allowed.argmax(axis=1)
+            if step < 5:
+                actions = np.array([chance.choice(np.flatnonzero(row)) for row in allowed])
+            if step == 5:
+                simulator.copy_rows(np.array(sources))
+                actions = actions[sources]
+            simulator.step(actions)
+            assert not simulator.outcome["invalid_action"].any()
+        assert simulator.outcome["terminated"].all()
+        return [simulator.schedule(row).table(simulator.instance(0)).to_csv() for row in range(4)]
+
+    own = played([0, 1, 2, 3])
+    assert len(set(own)) == 4
+    assert played([2, 2, 0, 3]) == [own[2], own[2], own[0], own[3]]

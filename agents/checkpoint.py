@@ -82,9 +82,9 @@ def saved_training(folder: Path) -> Iterator[dict[str, Tensor]]:
     state = load_tensors(folder / TRAINING)
     try:
         yield state
+    except HetgymError:  # says itself what is wrong
+        raise
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, HetgymError):
-            raise
         raise HetgymError(
             f"{folder / TRAINING}: not of a run with these settings ({' '.join(str(error).split())}); begin anew"
         ) from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from .errors import HetgymError
 from .evaluate.launchers import Launcher, LauncherName, make_launcher
+from .train.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,13 @@ class LaunchOptions:
         for field in fields(LaunchOptions):
             if getattr(self, field.name) != field.default:
                 raise HetgymError(f"{field.name}: is for {option}, which consists of many parts")
+
+
+@dataclass(frozen=True)
+class TrainingCommand(LaunchOptions, TrainSettings):
+    """What commands that train share."""
+
+    @property
+    def settings(self) -> TrainSettings:
+        """What is not about where it is done."""
+        return TrainSettings(**{field.name: getattr(self, field.name) for field in fields(TrainSettings)})

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from .cli_launch import LaunchOptions
+from .cli_launch import TrainingCommand
 from .cli_output import progress
 from .errors import HetgymError
 from .evaluate.figures import save_figure, training_curve
-from .train.settings import TrainSettings
 
 
 @dataclass(frozen=True)
-class TrainCommand(LaunchOptions, TrainSettings):
+class TrainCommand(TrainingCommand):
     """Trains an agent on the instances of a scenario."""
 
     seeds: str | None = None
@@ -29,19 +28,13 @@ class TrainCommand(LaunchOptions, TrainSettings):
         else:
             self._train_several(read_seeds(self.seeds))
 
-    @property
-    def settings(self) -> TrainSettings:
-        """What is not about where it is done."""
-        return TrainSettings(**{field.name: getattr(self, field.name) for field in fields(TrainSettings)})
-
     def _train_one(self) -> None:
         from .train import train
 
         with progress("training", self.steps) as (bar, task):
 
             def show(steps: int, results: dict[str, float]) -> None:
-                latest = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
-                bar.update(task, completed=min(steps, self.steps), latest=latest)
+                bar.update(task, completed=min(steps, self.steps), latest=_shown(results))
 
             run = train(self.settings, show)
         save_figure(training_curve(run), run / "curve.png")
@@ -56,16 +49,17 @@ class TrainCommand(LaunchOptions, TrainSettings):
         with progress("training seeds", len(seeds)) as (bar, task):
             runs = train_seeds(self.settings, seeds, launcher, lambda _: bar.advance(task))
         for seed, run in zip(seeds, runs, strict=True):
-            results = ", ".join(
-                f"{name.replace('_', ' ')} {value:.4f}" for name, value in load_card(run / "best").results.items()
-            )
-            print(f"seed {seed}: {run / 'best'}: held-out {results}")
+            print(f"seed {seed}: {run / 'best'}: held-out {_shown(load_card(run / 'best').results)}")
         self._print_evaluation(runs)
 
     def _print_evaluation(self, runs: list[Path]) -> None:
         changes = f" --set {shlex.join(self.set)}" if self.set else ""
         policies = ",".join([self.load_scenario().baselines[0], *(f"{self.algorithm}:{run}" for run in runs)])
         print(f"evaluate it: hetgym evaluate --scenario {self.scenario}{changes} --policies {policies}")
+
+
+def _shown(results: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.items())
 
 
 def read_seeds(text: str) -> list[int]:

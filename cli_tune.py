@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from .cli_launch import LaunchOptions
+from .cli_launch import TrainingCommand
 from .cli_output import progress
 from .errors import HetgymError
-from .train.settings import TrainSettings
 
 
 @dataclass(frozen=True)
-class TuneCommand(LaunchOptions, TrainSettings):
+class TuneCommand(TrainingCommand):
     """Searches for settings of training, with Optuna; takes those of train for all trials."""
 
     output: Path = Path("runs/tune")
@@ -36,8 +35,7 @@ class TuneCommand(LaunchOptions, TrainSettings):
         if self.space and self.search:
             raise HetgymError("search: name settings on the command line or in --space, not both")
         space = read_space(self.space) if self.space else parse_space(self.search)
-        settings = TrainSettings(**{one.name: getattr(self, one.name) for one in fields(TrainSettings)})
-        sweep = Sweep(settings, space, self.trials, self.storage, self.study or self.scenario)
+        sweep = Sweep(self.settings, space, self.trials, self.storage, self.study or self.scenario)
         launcher = self.make_launcher()
         with progress("tuning", self.trials) as (bar, task):
             tune(sweep, launcher, lambda: bar.advance(task))
